@@ -31,7 +31,7 @@ variables = $(foreach name,$(sort $(filter-out $(hidden),$(typed))),$(if $(value
 bench_flags = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) \
               $(call flag,LABEL,--label-column) $(call flag,SEED,--seed) \
               $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes) \
-              $(call flag,REPEATS,--repeats) $(call flag,AMAZON,--amazon)
+              $(call flag,REPEATS,--repeats)
 trackers    = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 own_preset  = $(if $(findstring ://,$(value PRESET)),,$(filter %.keras,$(value PRESET)))
 pretrained  = $(if $(value PRESET),$(if $(own_preset),,$(VENV)/.installed-pretrained))
@@ -142,8 +142,7 @@ docs: $(VENV)/.installed-docs
 bench: $(VENV)/.installed-serve $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks all $(bench_flags)
 
-## bench-throughput: measure finished trials per hour on three data sets, against KerasTuner and a
-##   plain Optuna script
+## bench-throughput: measure finished trials per hour, against KerasTuner and a plain Optuna script
 bench-throughput: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks throughput $(bench_flags)
 
@@ -152,8 +151,7 @@ bench-throughput: $(VENV)/.installed-bench
 bench-time-to-accuracy: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks time-to-accuracy $(bench_flags)
 
-## bench-step: measure a training step, against Keras' LSTM, PyTorch's LSTM and the matrix products
-##   alone
+## bench-step: measure a training step, against Keras' LSTM and the matrix products alone
 bench-step: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks step $(bench_flags)
 

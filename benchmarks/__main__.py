@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 # TensorFlow reads this variable when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -35,56 +35,28 @@ TINY_MINUTES = 0.1
 app = typer.Typer(add_completion=False)
 
 
-def option(text: str) -> Any:
-    return typer.Option(show_default=False, help=text)
+def option(default: Any, text: str) -> Any:
+    return typer.Option(default, help=text)
 
 
 @app.command()
 def bench(
-    part: Annotated[
-        str,
-        typer.Argument(
-            show_default=False, help=f"Benchmark: one of {', '.join(PARTS)}, or all (default all)."
-        ),
-    ] = "all",
+    part: str = typer.Argument("all", help=f"Benchmark: one of {', '.join(PARTS)}, or all."),
     *,
-    data: Annotated[
-        str, option(f"Data set, as for python -m tuning tune (default {DataConfig.data}).")
-    ] = DataConfig.data,
-    text_column: Annotated[
-        str | None, option("Name of the column of texts (default: the first known name).")
-    ] = None,
-    label_column: Annotated[
-        str | None, option("Name of the column of labels (default: the first known name).")
-    ] = None,
-    seed: Annotated[
-        int, option(f"Seed of the split, the samplers and the trainings (default {Settings.seed}).")
-    ] = Settings.seed,
-    workers: Annotated[
-        int | None, option("Number of this program's workers (default: one for each CPU core).")
-    ] = None,
-    minutes: Annotated[
-        float | None,
-        option(f"Minutes of each search of time-to-accuracy (default {Settings.minutes:g})."),
-    ] = None,
-    repeats: Annotated[
-        int,
-        option(
-            "Maximum number of times that a side is measured again after a disturbance of the"
-            f" machine (default {Settings.repeats})."
-        ),
-    ] = Settings.repeats,
-    amazon: Annotated[
-        str, option(f"Path of the Amazon reviews of the throughput (default {Settings.amazon}).")
-    ] = Settings.amazon,
-    tiny: Annotated[
-        bool, option("Whether to try the command at sizes that take seconds (default --no-tiny).")
-    ] = False,
-    results: Annotated[
-        Path, option("Folder with the subfolder bench for records (default results).")
-    ] = Path("results"),
+    data: str = option(DataConfig.data, "Data set, as for python -m tuning tune."),
+    text_column: str | None = option(None, "Name of the column of texts."),
+    label_column: str | None = option(None, "Name of the column of labels."),
+    seed: int = option(Settings.seed, "Seed of the split, the samplers and the trainings."),
+    workers: int = option(available_cores(), "Number of this program's workers."),
+    minutes: float = option(Settings.minutes, "Minutes of each search of time-to-accuracy."),
+    repeats: int = option(
+        Settings.repeats,
+        "Maximum number of times that a side is measured again after a disturbance of the machine.",
+    ),
+    tiny: bool = option(False, "Try the command at sizes that take seconds."),
+    results: str = option("results", "Folder with the subfolder bench for records."),
 ) -> None:
-    """Measure this program beside KerasTuner, Optuna, Keras, PyTorch, fastText and NumPy.
+    """Measure this program beside KerasTuner, Optuna, Keras, fastText and NumPy.
 
     Each figure is compared with its goal.
     """
@@ -94,12 +66,11 @@ def bench(
     settings = Settings(
         data=DataConfig(data=data, text_column=text_column, label_column=label_column),
         seed=seed,
-        n_workers=available_cores() if workers is None else workers,
-        minutes=(TINY_MINUTES if tiny else Settings.minutes) if minutes is None else minutes,
+        n_workers=workers,
+        minutes=min(minutes, TINY_MINUTES) if tiny else minutes,
         tiny=tiny,
         repeats=repeats,
-        amazon=amazon,
-        folder=results / "bench",
+        folder=Path(results) / "bench",
     )
     splits = load_split(settings.data, seed=seed)
     if tiny:

@@ -5,12 +5,14 @@ needed to repeat the measurement.
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import psutil
 import threadpoolctl
 
 from benchmarks.data import describe_data
@@ -20,26 +22,20 @@ from tuning.data.splits import SplitReviews
 from tuning.hardware import available_cores
 from tuning.study.study import describe_versions, git_commit
 
-PEERS = ("fasttext-numpy2-wheel", "optuna-integration", "tensorboard", "torch")
+PEERS = ("fasttext-numpy2-wheel", "optuna-integration", "tensorboard")
 
 
 def describe_machine() -> dict[str, Any]:
-    cpu = _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
-    kibibytes = _field(Path("/proc/meminfo"), "MemTotal").split(" ")[0]
+    path = Path("/proc/cpuinfo")
+    models = re.findall(r"model name\s*: (.*)", path.read_text() if path.exists() else "")
     blas = [info for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"]
     return {
-        "cpu": cpu,
+        "cpu": models[0] if models else platform.processor() or platform.machine(),
         "cores": available_cores(),
-        "memory_gib": round(int(kibibytes) / 2**20, 1) if kibibytes else None,
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         # The variable `OPENBLAS_CORETYPE` can choose other kernels than those of the processor.
         "blas_kernels": sorted({info.get("architecture", "") for info in blas}),
     }
-
-
-def _field(path: Path, name: str) -> str:
-    """Return the value of a line `name: value` of a file in Linux's /proc, or ""."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
 def versions() -> dict[str, str]:

@@ -6,24 +6,27 @@ training gives the epochs, and takes the seconds, of the nearest measured traini
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
+import psutil
 
-from benchmarks.coordinator import METRICS
-from benchmarks.curves import Noise, Table, Training
+from benchmarks.curves import Noise, Table
 from tuning.atomic_io import write_bytes
-from tuning.config import DataConfig, Limits, StudyConfig
-from tuning.data.sources import load_reviews
+from tuning.config import Limits, StudyConfig
+from tuning.data.sources import Reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.inputs.corpus import build_corpus
 from tuning.metrics import sign
 from tuning.results import ResultsDir
 from tuning.search.confirm import MIN_COMPLETE, confirm_within, n_confirmable
-from tuning.search.events import Interrupt
+from tuning.search.events import Interrupt, Subscriber
 from tuning.search.loop import Search
 from tuning.search.session import Session
 from tuning.spaces.files import find_space
@@ -35,68 +38,33 @@ from tuning.study.storage import close_study
 from tuning.study.study import open_study
 from tuning.study.summary import best_of, summarize
 from tuning.study.trials import busy_seconds, seconds_of, values_of
+from tuning.targets.classes import Classes
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 from tuning.workers.messages import EpochEnded, Reply, Request, Response, Train, TrainingEnded
 from tuning.workers.pool import AnyPool
+from tuning.workers.worker import Usage, usage_of
+
+METRICS = (
+    *("loss", "accuracy", "val_loss", "val_accuracy"),
+    *("val_balanced_accuracy", "val_f1", "val_auc"),
+)
 
 
-class ReplayWorker:
-    """A worker that sends the epochs of the nearest measured training."""
+@dataclass
+class Plan:
+    """All epochs that a training can have, the seconds before the first of them, and how often the
+    training has begun and how many epochs have ended.
+    """
 
-    is_ready = True
+    epochs: list[Epoch]
+    start_seconds: float
+    n_starts: int = 0
+    n_ended: int = 0
 
-    def __init__(self, pool: ReplayPool) -> None:
-        self.due, self.message = 0.0, cast("Response | None", None)
-        self._pool = pool
-        self._epochs: list[Epoch] = []  # all epochs that the training can have
-        self._n_ended, self._n_starts = 0, 0
-        self._training: Training
-        self._checkpoint = ""
-
-    def measure(self) -> None:
-        """Return None: the limits of a trial don't apply."""
-
-    def send(self, message: Request) -> None:
-        self.due = self._pool.now
-        if isinstance(message, Train):
-            self._begin(message.job)
-        elif isinstance(message, Reply):
-            if message.answer is Answer.GO_ON and self._n_ended < len(self._epochs):
-                self._end_epoch()
-            else:
-                self._end(message.answer)
-
-    def _begin(self, job: TrainingJob) -> None:
-        pool, self._checkpoint = self._pool, job.checkpoint or ""
-        self._training = pool.table.nearest(job.values, pool.space)
-        curve = pool.noise.curve(self._training, seed=job.seed)
-        self._epochs = [
-            Epoch(
-                number,
-                {**dict.fromkeys(METRICS, 0.5), pool.table.metric: value},
-                self._training.epoch_seconds,
-            )
-            for number, value in enumerate(curve, start=self._training.first_epoch)
-            if job.n_epochs is None or number <= job.n_epochs
-        ]
-        self._n_ended, self._n_starts = pool.paused.pop(self._checkpoint, (0, 0))
-        self._n_starts += 1
-        self.due += self._training.start_seconds
-        if self._n_ended < len(self._epochs):
-            self._end_epoch()
-        else:  # The measured training ended early at the rung at which the trial was paused.
-            self._end(Answer.GO_ON)
-
-    def _end_epoch(self) -> None:
-        epoch = self._epochs[self._n_ended]
-        self._n_ended += 1
-        self.due += epoch.seconds * (epoch.number > 0)
-        self.message = EpochEnded(epoch)
-
-    def _end(self, answer: Answer) -> None:
-        history, metric = self._epochs[: self._n_ended], self._pool.table.metric
+    def result(self, answer: Answer, metric: str) -> FitResult:
+        history = self.epochs[: self.n_ended]
         best = max(history, key=lambda epoch: sign(metric) * epoch.metrics[metric])
-        result = FitResult(
+        return FitResult(
             history=history,
             best_epoch=best.number,
             best_value=best.metrics[metric],
@@ -104,15 +72,52 @@ class ReplayWorker:
             stopped=answer is not Answer.GO_ON,
             paused=answer is Answer.PAUSE,
             seconds={
-                "build": self._n_starts * self._training.start_seconds,
-                "train": history[-1].number * self._training.epoch_seconds,
+                "build": self.n_starts * self.start_seconds,
+                "train": history[-1].number * history[-1].seconds,
             },
         )
-        if result.paused:
-            self._pool.paused[self._checkpoint] = self._n_ended, self._n_starts
+
+
+class ReplayWorker:
+    """A worker that sends the epochs of a plan, which can be pruned, paused and resumed."""
+
+    is_ready = True
+
+    def __init__(self, pool: ReplayPool) -> None:
+        self.due, self.message = 0.0, cast("Response | None", None)
+        self._pool = pool
+        self._training: Generator[None, Answer, None]
+
+    def measure(self) -> Usage:
+        # The coordinator's time includes this call, which takes as long for a real worker.
+        return usage_of(psutil.Process())
+
+    def send(self, message: Request) -> None:
+        self.due = self._pool.now
+        if isinstance(message, Train):
+            self._training = self._train(message.job)
+            next(self._training)
+        elif isinstance(message, Reply):
+            self._training.send(message.answer)
+
+    def _train(self, job: TrainingJob) -> Generator[None, Answer, None]:
+        pool, checkpoint, answer = self._pool, job.checkpoint or "", Answer.GO_ON
+        plan = pool.paused.pop(checkpoint, None) or pool.plan(job)
+        plan.n_starts += 1
+        self.due += plan.start_seconds
+        # The measured training may have ended early, at the rung at which the trial was paused.
+        while answer is Answer.GO_ON and plan.n_ended < len(plan.epochs):
+            epoch = plan.epochs[plan.n_ended]
+            plan.n_ended += 1
+            self.due += epoch.seconds * (epoch.number > 0)
+            self.message = EpochEnded(epoch)
+            answer = yield
+        if answer is Answer.PAUSE:
+            pool.paused[checkpoint] = plan
             # A worker writes the checkpoint, not the coordinator: its content does not matter.
-            write_bytes(Path(self._checkpoint), b"a checkpoint's place")
-        self.message = TrainingEnded(result)
+            write_bytes(Path(checkpoint), b"a checkpoint's place")
+        self.message = TrainingEnded(plan.result(answer, pool.metric))
+        yield
 
 
 class ReplayPool:
@@ -120,11 +125,9 @@ class ReplayPool:
 
     max_trainings = None
 
-    def __init__(self, table: Table, space: SearchSpace, *, n_workers: int, noise: Noise) -> None:
-        self.table, self.space, self.noise = table, space, noise
-        self.now = 0.0
-        # The number of ended epochs and of starts of each paused training, by its checkpoint.
-        self.paused: dict[str, tuple[int, int]] = {}
+    def __init__(self, plan: Callable[[TrainingJob], Plan], *, metric: str, n_workers: int) -> None:
+        self.plan, self.metric, self.now = plan, metric, 0.0
+        self.paused: dict[str, Plan] = {}  # by the checkpoint of the training
         self.workers = [ReplayWorker(self) for _ in range(n_workers)]
 
     def wait(self, timeout_seconds: float) -> list[tuple[ReplayWorker, Response | None]]:
@@ -145,6 +148,37 @@ class ReplayPool:
         """Return None: a fake worker has no kernels."""
 
 
+@contextlib.contextmanager
+def replayed(
+    config: StudyConfig,
+    space: SearchSpace,
+    pool: ReplayPool,
+    *,
+    folder: Path,
+    splits: SplitReviews,
+    subscribers: Sequence[Subscriber] = (),
+) -> Iterator[Session]:
+    """Open a new study in a folder as a context."""
+    results = ResultsDir(folder)
+    url = results.storage_url(None)
+    study = open_study(results, config, space, data_fingerprint="fake", storage_url=url)
+    try:
+        yield Session(
+            study=study,
+            config=config,
+            space=space,
+            space_path=find_space(config.space),
+            results=results,
+            corpus=build_corpus(results.cache_dir("fake"), splits),
+            pool=cast("AnyPool", pool),
+            limits=Limits(),
+            interrupt=Interrupt(),
+            subscribers=subscribers,
+        )
+    finally:
+        close_study(study)
+
+
 def search_and_confirm(
     table: Table,
     space: SearchSpace,
@@ -161,38 +195,36 @@ def search_and_confirm(
         `chosen`, the number of the measured training that is nearest to the confirmed best;
         `worker_seconds` of the search with the confirmation; `confirmation`, its share of them.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        results, space_path = ResultsDir(Path(folder)), find_space(table.space)
-        space = _with_choice(space, table.choice)
-        config = StudyConfig(
-            study="replay", space=table.space, seed=seed, metric=table.metric, **changes
+    space = _with_choice(space, table.choice)
+    config = StudyConfig(
+        study="replay", space=table.space, seed=seed, metric=table.metric, **changes
+    )
+
+    def plan(job: TrainingJob) -> Plan:
+        training = table.nearest(job.values, space)
+        curve = noise.curve(training, seed=job.seed)
+        others, seconds = dict.fromkeys(METRICS, 0.5), training.epoch_seconds
+        epochs = [
+            Epoch(number, {**others, table.metric: value}, seconds)
+            for number, value in enumerate(curve, start=training.first_epoch)
+            if job.n_epochs is None or number <= job.n_epochs
+        ]
+        return Plan(epochs, training.start_seconds)
+
+    pool = ReplayPool(plan, metric=table.metric, n_workers=n_workers)
+    splits = _fake_splits(table.n_classes)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        replayed(config, space, pool, folder=Path(folder), splits=splits) as session,
+    ):
+        Search(session, Coordinators(session.study, n_workers=n_workers)).run(
+            n_trials, timeout_seconds=None
         )
-        corpus = build_corpus(
-            results.cache_dir("fake"), _fake_splits(results.path, table.n_classes)
-        )
-        study = open_study(
-            results, config, space, data_fingerprint="fake", storage_url=results.storage_url(None)
-        )
-        pool = ReplayPool(table, space, n_workers=n_workers, noise=noise)
-        session = Session(
-            study=study,
-            config=config,
-            space=space,
-            space_path=space_path,
-            results=results,
-            corpus=corpus,
-            pool=cast("AnyPool", pool),
-            limits=Limits(),
-            interrupt=Interrupt(),
-        )
-        search = Search(session, Coordinators(study, n_workers=n_workers))
-        search.run(n_trials, timeout_seconds=None)
-        summary = summarize(study, metric=table.metric)
+        summary = summarize(session.study, metric=table.metric)
         is_confirmable = n_confirmable(summary) >= MIN_COMPLETE
         confirmation = confirm_within(session) if is_confirmable else None
         best = best_of(summary, confirmation)
         assert best is not None  # for mypy: a search ends with a complete trial
-        close_study(study)
     searched = sum(busy_seconds(seconds_of(trial)) for trial in summary.trials)
     confirmed = confirmation.spent_seconds if confirmation else 0.0
     return {
@@ -217,10 +249,9 @@ def _with_choice(space: SearchSpace, choice: Values) -> SearchSpace:
     )
 
 
-def _fake_splits(folder: Path, n_classes: int) -> SplitReviews:
+def _fake_splits(n_classes: int) -> SplitReviews:
     # No fake worker reads the texts.
     texts = [f"word{number}" for number in range(50 * n_classes)]
-    labels = [f"class{number % n_classes}" for number in range(len(texts))]
-    path = folder / "reviews.csv"
-    pd.DataFrame({"text": texts, "label": labels}).to_csv(path, index=False)
-    return split_reviews(load_reviews(DataConfig(data=str(path))), seed=0)
+    frame = pd.DataFrame({"text": texts, "label": np.arange(len(texts)) % n_classes})
+    target = Classes(tuple(f"class{number}" for number in range(n_classes)))
+    return split_reviews(Reviews(frame, target, "text", "label", {}, ()), seed=0)

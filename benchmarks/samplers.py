@@ -6,15 +6,13 @@ search has seen: 0 for the best configuration of the table, and 1 for a median c
 A flat space is one of the 12 tables. A conditional space has an architecture, of 3 or of 7, whose
 hyperparameters and values are those of a table drawn at random. One of them contains the best
 configuration and is the slowest; 0.05 to 0.5 is added to the regrets of the others. Workers end
-trials in the order of their durations. With ASHA each configuration has a synthetic curve of 5
-epochs, which ends at its value in the table.
+trials in the order of their durations.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import math
 import warnings
 import zlib
 from concurrent.futures import ProcessPoolExecutor
@@ -31,14 +29,12 @@ from benchmarks.sides import Sides
 from benchmarks.tabulated import SETS, load
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.statistics import mean_interval
-from tuning.search.asha import Rungs, rungs_of
 from tuning.spaces.hyperparameters import defaults, suggest, to_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, Values
 from tuning.study.samplers import make_sampler, next_draw_index
 from tuning.targets.target import Array
 
-EPOCHS = 5
 N_SEEDS = 20
 
 
@@ -49,16 +45,13 @@ class Case:
     architectures: tuple[int, ...]
     n_workers: int
     n_trials: int = 50
-    samplers: tuple[str, ...] = ("random", "tpe", "auto")
-    has_asha: bool = False
 
 
+SAMPLERS = ("random", "tpe", "auto")
 CASES = {
     "flat": Case((1,), 1),
     "flat, 8 workers": Case((1,), 8),
     "conditional": Case((3, 7), 2, 60),
-    "no pruner": Case((1,), 2, 20, ("tpe",)),
-    "ASHA": Case((1,), 2, 20, ("tpe", "auto"), has_asha=True),
 }
 N_RANDOM = 100  # number of trials of random searches, with which the others are compared
 
@@ -68,15 +61,17 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
     regrets: dict[str, dict[str, Array]] = {}
     with ProcessPoolExecutor(settings.n_workers) as processes:
         for name, case in CASES.items():
-            for sampler in case.samplers:
+            for sampler in SAMPLERS:
                 sides.show(f"{name}, {sampler}: searches of {n_seeds} seeds")
                 search = partial(mean_regrets, case, sampler, tiny=settings.tiny)
                 by_seed = np.array([*processes.map(search, range(n_seeds))])
                 regrets.setdefault(name, {})[sampler] = by_seed
     cases = {
         name: {
-            sampler: {"regret": by_seed.mean(axis=0).round(4).tolist()}
-            | ({"minus_random": minus_random(by_seed, of["random"])} if "random" in of else {})
+            sampler: {
+                "regret": by_seed.mean(axis=0).round(4).tolist(),
+                "minus_random": minus_random(by_seed, of["random"]),
+            }
             for sampler, by_seed in of.items()
         }
         for name, of in regrets.items()
@@ -102,9 +97,6 @@ def values_of(regrets: dict[str, dict[str, Array]]) -> dict[str, float | str]:
         "conditional_trials_50": n_trials("conditional", 50),
         "conditional_trials_100": n_trials("conditional", 100),
         "conditional_difference": upper("conditional"),
-        "asha_difference": float(
-            regrets["ASHA"]["auto"][:, 9].mean() - regrets["no pruner"]["tpe"][:, 19].mean()
-        ),
     }
 
 
@@ -116,9 +108,7 @@ def minus_random(regrets: Array, of_random: Array) -> dict[str, tuple[float, flo
 
 
 def mean_regrets(case: Case, sampler: str, seed: int, *, tiny: bool = False) -> Array:
-    """Return the mean regret over the spaces after each trial, or, with ASHA, after each multiple
-    of `EPOCHS` trained epochs.
-    """
+    """Return the mean regret over the spaces after each trial."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # TPE in groups
     n_trials = N_RANDOM if sampler == "random" else case.n_trials
@@ -127,13 +117,10 @@ def mean_regrets(case: Case, sampler: str, seed: int, *, tiny: bool = False) -> 
         rng = np.random.default_rng([77, seed])
         drawn = [[SETS[i] for i in rng.choice(len(SETS), n, replace=False)] for _ in range(4)]
         spaces = drawn if n > 1 else [[each] for each in SETS]
-        curves = []
-        for tables in spaces[: 1 if tiny else None]:
-            ends = search(Landscape(tables, seed), sampler, case, n_trials=n_trials)
-            curve = np.ones(n_trials)  # the regret before the first trial ends
-            for n_trainings, regret in ends:
-                curve[math.ceil(n_trainings - 1e-9) - 1 :] = regret
-            curves.append(curve)
+        curves = [
+            search(Landscape(tables, seed), sampler, n_workers=case.n_workers, n_trials=n_trials)
+            for tables in spaces[: 1 if tiny else None]
+        ]
         means.append(np.mean(curves, axis=0))
     mean: Array = np.mean(means, axis=0)
     return mean
@@ -170,27 +157,17 @@ class Landscape:
         ]
         self._scale = float(np.median(quantiles))
 
-    def result(self, values: Values) -> tuple[float, float, float, Array]:
-        """Return the value that the search sees, the regret, the seconds, and the values after each
-        epoch.
-        """
+    def result(self, values: Values) -> tuple[float, float, float]:
+        """Return the value that the search sees, the regret and the seconds."""
         which = int(values.get("architecture", 0))
         family, name = self._tables[which]
         table = load(family, name)
         row = rows(family, name)["".join(str(values[axis]) for axis, _, _ in table.axes)]
         seen, truth = regrets_of(family, name)
-        value = float((self._offsets[which] + seen[row, self.seed % table.n_seeds]) / self._scale)
-        # A curve falls at its own rate, with some noise, to the value.
-        rng = np.random.default_rng([self.seed, row + 100_000 * which])
-        gap, rate = 0.5 * rng.lognormal(0, 0.5), rng.uniform(0.4, 1.5)
-        left = np.exp(-rate * np.arange(EPOCHS)) - np.exp(-rate * (EPOCHS - 1))
-        noise = rng.normal(0, 0.02, EPOCHS)
-        noise[-1] = 0
         return (
-            value,
+            float((self._offsets[which] + seen[row, self.seed % table.n_seeds]) / self._scale),
             float((self._offsets[which] + truth[row]) / self._scale),
             table.seconds[row] * self._slowness[which],
-            value + gap * left + noise,
         )
 
 
@@ -227,37 +204,17 @@ def hyperparameters(
     )
 
 
-def search(
-    landscape: Landscape, sampler: str, case: Case, *, n_trials: int
-) -> list[tuple[float, float]]:
-    """Return the trained epochs, as a number of whole trainings, and the regret of the best trial,
-    after the end of each trial. Workers are simulated: a free worker continues a paused trial, or
-    asks for a new one.
+def search(landscape: Landscape, sampler: str, *, n_workers: int, n_trials: int) -> list[float]:
+    """Return the regret of the best trial after the end of each trial. Workers are simulated: a
+    free worker asks for a new trial.
     """
     space, seed = landscape.space.hyperparameters, landscape.seed
     study = optuna.create_study(direction="minimize")
     study.enqueue_trial(to_params(defaults(space), space), user_attrs={"baseline": True})
-    rungs = Rungs(rungs_of(EPOCHS) if case.has_asha else (), -1, 3 * n_trials)
-    stops = (0, *rungs.epochs, EPOCHS)
-    events: list[tuple[float, int, int]] = []  # time, number and next epoch of the running trials
-    trials: dict[int, optuna.Trial] = {}
-    results: dict[int, tuple[float, float, float, Array]] = {}
-    paused: dict[int, float] = {}
-    now, n_epochs, best = 0.0, 0.0, (np.inf, np.inf)
-    ends: list[tuple[float, float]] = []
-
-    def train(number: int, epoch: float) -> None:
-        to = next(stop for stop in stops if stop > epoch)
-        seconds = results[number][2] * (to - epoch) / EPOCHS
-        heapq.heappush(events, (now + seconds, number, int(to)))
-
-    while n_epochs < n_trials * EPOCHS:
-        while len(events) < case.n_workers:
-            promoted = rungs.promotable(paused) if paused else None
-            if promoted is not None:
-                trials[promoted].set_user_attr("paused", False)
-                train(promoted, paused.pop(promoted))
-                continue
+    running: list[tuple[float, int, float, float]] = []  # end, number, value and regret
+    now, best, regrets = 0.0, (np.inf, np.inf), list[float]()
+    while len(regrets) < n_trials:
+        while len(running) < n_workers:
             told = study.get_trials(deepcopy=False)
             study.sampler = make_sampler(
                 sampler,
@@ -268,23 +225,10 @@ def search(
                 draw_index=next_draw_index(told),
             )
             trial = study.ask()
-            trials[trial.number] = trial
-            results[trial.number] = landscape.result(suggest(trial, space))
-            train(trial.number, 0)
-        now, number, epoch = heapq.heappop(events)
-        value, regret, _, curve = results[number]
-        n_epochs += epoch - max(stop for stop in stops if stop < epoch)
-        if case.has_asha:
-            trials[number].report(curve[epoch - 1], epoch)
-            if number or epoch in rungs.epochs[:1]:
-                rungs.record(number, epoch, curve[epoch - 1])
-        if epoch == EPOCHS:
-            study.tell(number, value)
-            best = min(best, (value, regret))
-            ends.append((n_epochs / EPOCHS, best[1]))
-        elif number == 0 or rungs.goes_on(number, epoch):
-            train(number, epoch)
-        else:
-            trials[number].set_user_attr("paused", True)
-            paused[number] = epoch
-    return ends
+            value, regret, seconds = landscape.result(suggest(trial, space))
+            heapq.heappush(running, (now + seconds, trial.number, value, regret))
+        now, number, value, regret = heapq.heappop(running)
+        study.tell(number, value)
+        best = min(best, (value, regret))
+        regrets.append(best[1])
+    return regrets

@@ -4,17 +4,12 @@ view, memory, and the coordinator's time. Each is measured in a fresh process.
 
 from __future__ import annotations
 
-import itertools
-import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
-
-import psutil
 
 from benchmarks import coordinator, ours
 from benchmarks.configurations import BATCH_SIZE
@@ -25,27 +20,15 @@ from benchmarks.settings import Settings
 from benchmarks.sides import Sides
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.data.splits import SplitReviews
-from tuning.inputs.arrow_tokenizer import tokenize
 from tuning.inputs.corpus import build_corpus, open_corpus
 from tuning.inputs.ngram_vocabulary import build_ngrams
 from tuning.inputs.token_ids import WordView
 from tuning.inputs.tokenizer import FIRST_WORD_ID
-from tuning.search.events import Event, Progressed
 from tuning.search.tune import Budget
 from tuning.training.batching import View, evaluation_batches, training_batches
 
 # Vocabulary size and sequence length of the trials whose views are timed.
 VIEWS = ((2_000, 50), (8_000, 100), (30_000, 200), (1_000, 40), (20_000, 120))
-USEFUL = ("train", "evaluate")  # without the first step of a training, which traces
-SMALL_SPACE = Path(__file__).parent / "spaces" / "small_reviews.py"
-N_SMALL_ROWS = 300
-# Before trial 10 a worker has trained almost every architecture, and has loaded the code for it.
-# Trials are counted from 0.
-WARM = slice(10, 30)
-LAST = slice(-20, None)
-MIN_TRIALS = 50
-
-Moments = Sequence[tuple[float, int]]  # seconds, and the number of workers with a trial from then
 
 
 def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
@@ -71,29 +54,18 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
         for n_rows in sizes
     ]
     with tempfile.TemporaryDirectory() as folder:
-        large, small = (
-            sides.run(
-                write_reviews,
-                splits=splits,
-                path=Path(folder) / f"{n_rows}.parquet",
-                n_rows=n_rows,
-                seed=seed,
-            )
-            for n_rows in (sizes[-1], N_SMALL_ROWS)
+        large = sides.run(
+            write_reviews,
+            splits=splits,
+            path=Path(folder) / "large.parquet",
+            n_rows=sizes[-1],
+            seed=seed,
         )
         on_large = {"data": large, "seed": seed}
         memory = sides.measure(
             f"memory of a trial on {sizes[-1]:,} reviews", peak_memory, **on_large
         )
         ngrams = sides.measure(f"n-grams of {sizes[-1]:,} reviews", count_ngrams, **on_large)
-        n_trials = settings.size(200, tiny=3)
-        resident = sides.measure(
-            f"memory of a worker over {n_trials} trials",
-            worker_memory,
-            data=small,
-            seed=seed,
-            n_trials=n_trials,
-        )
     # TPE proposes trial 10; the first draws are random.
     at_small, at_large = (
         sides.measure(
@@ -109,12 +81,10 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
     values = {
         "share_train_evaluate": worker_time["share"],
         "view_ms": tokenizing[1]["view_ms"],
-        "view_tokenizations": tokenizing[1]["n_tokenized"],
         "tokenizing_growth": tokenizing_growth(tokenizing),
         "peak_memory_gib": memory["coordinator_gib"] + memory["worker_gib"],
         "ngram_seconds": ngrams["seconds"],
         "ngram_memory_gib": ngrams["peak_memory_gib"],
-        "worker_memory_growth": memory_growth(resident),
         "coordinator_share_trial_10": at_small["share"],
         "coordinator_share_trial_5000": at_large["share"],
     }
@@ -124,53 +94,24 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
         "tokenizing": tokenizing,
         "memory": memory,
         "ngrams": ngrams,
-        "resident_mib": resident,
         "coordinator": [at_small, at_large],
     }
 
 
 def time_workers(*, data: DataConfig, seed: int, n_workers: int, n_trials: int) -> dict[str, Any]:
-    """Return the seconds by phase of a study of `masked_lstm`, and the share of `USEFUL`."""
+    """Return the seconds by phase of a study of `masked_lstm`, and the share of training and
+    evaluation. The first step of a training, which traces, is a phase of its own.
+    """
     config = StudyConfig(study="worker_time", space="masked_lstm", seed=seed, data=data)
-    moments: list[tuple[float, int]] = []
-
-    def on_change(event: Event) -> None:
-        # From the start of the first trial.
-        if isinstance(event, Progressed) and (event.running or moments):
-            moments.append((time.perf_counter(), len(event.running)))
-
     with tempfile.TemporaryDirectory() as folder:
         summary = ours.search(
-            config,
-            folder=Path(folder),
-            n_workers=n_workers,
-            budget=Budget(n_trials=n_trials),
-            subscribers=[on_change],
+            config, folder=Path(folder), n_workers=n_workers, budget=Budget(n_trials=n_trials)
         ).summary
-    phases: dict[str, float] = {}
-    for trial in summary.trials:
-        for phase, seconds in trial.user_attrs.get("seconds", {}).items():
-            phases[phase] = round(phases.get(phase, 0.0) + seconds, 3)
-    total = worker_seconds(moments, n_workers=n_workers)
     return {
-        "share": sum(phases.get(phase, 0.0) for phase in USEFUL) / total,
-        "worker_seconds": round(total, 3),
-        "seconds_by_phase": phases,
+        "share": 1 - (summary.overhead_share or 0.0),
+        "seconds_by_phase": summary.seconds_by_phase,
         "n_trials": summary.n_finished,
     }
-
-
-def worker_seconds(moments: Moments, *, n_workers: int) -> float:
-    """Return the wall time in which workers could train, summed over the workers.
-
-    All workers count from the start of the first trial to the last moment at which all of them had
-    a trial. After it only workers with a trial count, because no trial is left for the others.
-    """
-    full = max((number for number, (_, busy) in enumerate(moments) if busy == n_workers), default=0)
-    end_game = sum(
-        (end - start) * busy for (start, busy), (end, _) in itertools.pairwise(moments[full:])
-    )
-    return n_workers * (moments[full][0] - moments[0][0]) + end_game
 
 
 def tokenize_rows(
@@ -182,28 +123,25 @@ def tokenize_rows(
         started = time.perf_counter()
         build_corpus(folder, drawn)
         size = {"n_rows": n_rows, "tokenizing_seconds": round(time.perf_counter() - started, 3)}
-        return {**size, **(time_views(folder) if with_view else {})}
+        return {**size, **({"view_ms": time_views(folder)} if with_view else {})}
 
 
-def time_views(folder: Path) -> dict[str, Any]:
-    """Return the median of the milliseconds until a trial of `VIEWS` has its first batch, and the
-    number of calls of the tokenizer.
-    """
+def time_views(folder: Path) -> float:
+    """Return the median of the milliseconds until a trial of `VIEWS` has its first batch."""
     view_ms = []
-    with mock.patch("tuning.inputs.corpus.tokenize", wraps=tokenize) as counted:
-        for vocab_size, length in VIEWS:
-            started = time.perf_counter()
-            corpus = open_corpus(folder)
-            words = (corpus.split(name).texts for name in ("train", "validation"))
-            train, validation = (
-                View({"ids": WordView(texts, vocab_size, length, pads_to_longest=True)})
-                for texts in words
-            )
-            batches = training_batches(train, batch_size=BATCH_SIZE, seed=0, epoch=1)
-            evaluation_batches(validation)
-            train.batch(batches[0])
-            view_ms.append(round((time.perf_counter() - started) * 1000, 2))
-        return {"view_ms": statistics.median(view_ms), "n_tokenized": counted.call_count}
+    for vocab_size, length in VIEWS:
+        started = time.perf_counter()
+        corpus = open_corpus(folder)
+        words = (corpus.split(name).texts for name in ("train", "validation"))
+        train, validation = (
+            View({"ids": WordView(texts, vocab_size, length, pads_to_longest=True)})
+            for texts in words
+        )
+        batches = training_batches(train, batch_size=BATCH_SIZE, seed=0, epoch=1)
+        evaluation_batches(validation)
+        train.batch(batches[0])
+        view_ms.append(round((time.perf_counter() - started) * 1000, 2))
+    return statistics.median(view_ms)
 
 
 def tokenizing_growth(sizes: Sequence[dict[str, Any]]) -> float:
@@ -233,41 +171,3 @@ def count_ngrams(*, data: DataConfig, seed: int) -> dict[str, float]:
         n_ngrams = len(corpus.ngram_orders) - FIRST_WORD_ID
     memory = round(peak_memory_gib(), 3)
     return {"seconds": round(seconds, 1), "peak_memory_gib": memory, "n_ngrams": n_ngrams}
-
-
-def worker_memory(*, data: DataConfig, seed: int, n_trials: int) -> list[float]:
-    """Return the resident memory of a worker in MiB at the end of each of many small trials."""
-    config = StudyConfig(
-        study="worker_memory",
-        space=str(SMALL_SPACE),
-        data=data,
-        seed=seed,
-        sampler="random",
-        pruner="none",
-        train=TrainConfig(epochs=1),
-    )
-    resident: list[float] = []
-
-    def on_change(event: Event) -> None:
-        if isinstance(event, Progressed) and " complete" in event.event:
-            children = multiprocessing.active_children()
-            (worker,) = [child for child in children if child.name.startswith("tuning-")]
-            resident.append(round(psutil.Process(worker.pid).memory_info().rss / 2**20, 1))
-
-    with tempfile.TemporaryDirectory() as folder:
-        ours.search(
-            config,
-            folder=Path(folder),
-            n_workers=1,
-            budget=Budget(n_trials=n_trials),
-            subscribers=[on_change],
-        )
-    return resident
-
-
-def memory_growth(resident: Sequence[float]) -> float | str:
-    # The configurations are random, and the model of a trial is in memory when the trial ends, so
-    # medians are compared.
-    if len(resident) < MIN_TRIALS:
-        return f"fewer than {MIN_TRIALS} trials"
-    return statistics.median(resident[LAST]) / statistics.median(resident[WARM]) - 1

@@ -27,10 +27,10 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
+import plotly.express as px
 import plotly.graph_objects as go
 import typer
-from plotly.colors import qualitative
-from plotly.subplots import make_subplots
 
 from benchmarks.curves import Noise, Table, read_table
 from benchmarks.peers.oracles import PEERS, Peer
@@ -171,37 +171,31 @@ def figure_of(kinds: Sequence[dict[str, Any]]) -> go.Figure:
     """Draw the mean regret of each side over the worker seconds of a search, with 95 % intervals by
     seed: one plot for each table and number of workers.
     """
-    plots = list(dict.fromkeys((kind["table"], kind["n_workers"]) for kind in kinds))
-    figure = make_subplots(
-        cols=len(plots),
-        shared_yaxes=True,
-        subplot_titles=[f"{table}, {n_workers} workers" for table, n_workers in plots],
+    points = pd.DataFrame(
+        {
+            "plot": f"{kind['table']}, {kind['n_workers']} workers",
+            "side": name,
+            "worker seconds": kind["worker_seconds"],
+            "mean regret": side["regret"],
+            "interval": side.get("half_interval_of_regret", 0.0),
+        }
+        for kind in kinds
+        for name, side in kind["sides"].items()
     )
-    for (column, plot), (i, name) in itertools.product(
-        enumerate(plots, start=1), enumerate((OURS, *PEERS))
-    ):
-        points = [kind for kind in kinds if (kind["table"], kind["n_workers"]) == plot]
-        sides = [point["sides"][name] for point in points]
-        line = go.Scatter(
-            name=name,
-            legendgroup=name,
-            showlegend=column == 1,
-            x=[point["worker_seconds"] for point in points],
-            y=[side["regret"] for side in sides],
-            error_y={"array": [side.get("half_interval_of_regret", 0.0) for side in sides]},
-            marker={"color": qualitative.Plotly[i], "size": 7},
-            line={"width": 3 if name == OURS else 1.5},
-        )
-        figure.add_trace(line, row=1, col=column)
-    figure.update_xaxes(title="worker seconds", rangemode="tozero")
-    figure.update_yaxes(title="mean regret", rangemode="tozero", col=1)
-    # The size of docs/regret.png, a screenshot of the figure in a window of 1280 pixels.
-    return figure.update_layout(
+    figure = px.line(
+        points,
+        x="worker seconds",
+        y="mean regret",
+        error_y="interval",
+        color="side",
+        facet_col="plot",
+        markers=True,
         template="plotly_white",
-        height=400,
-        margin={"l": 60, "r": 20, "t": 40, "b": 100},
-        legend={"orientation": "h", "y": -0.3},
+        height=400,  # of docs/regret.png, a screenshot of the figure 1280 pixels wide
     )
+    figure.update_traces(line_width=3, selector={"name": OURS})
+    figure.update_xaxes(matches=None, rangemode="tozero")
+    return figure.update_yaxes(rangemode="tozero")
 
 
 def main(

@@ -7,10 +7,6 @@ from typing import TypeVar
 from tuning.config import DataConfig
 from tuning.errors import ArgumentError
 
-# The file of Amazon reviews, in the folder of the call, that make bench-throughput measures beside
-# the film reviews.
-AMAZON = "amazon_reviews_14.csv.gz"
-
 _T = TypeVar("_T")
 
 
@@ -26,7 +22,6 @@ class Settings:
     minutes: float = 30.0
     tiny: bool = False
     repeats: int = 2
-    amazon: str = AMAZON
     folder: Path = Path("results/bench")
 
     def __post_init__(self) -> None:

@@ -1,5 +1,5 @@
-"""The time of a training step on one thread: this program against Keras' LSTM in `fit`, PyTorch's
-LSTM, and the sgemm floor.
+"""The time of a training step on one thread: this program against Keras' LSTM in `fit` and the
+sgemm floor.
 
 The sides of a size run in one process on one thread, with batches of 128, a vocabulary of 20,000,
 masked padding of up to 8 tokens, a dropout of 0.2, and Adam. The sides take turns, and a ratio is
@@ -11,7 +11,6 @@ trial. The second epoch is timed, because the first one traces.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import statistics
 import time
 from collections.abc import Callable
@@ -27,8 +26,8 @@ from benchmarks.sides import Sides
 from tuning.data.splits import SplitReviews
 
 VOCAB_SIZE, MAX_PADDING = 20_000, 8
-# Sequence length, units and embedding size. Goals compare `KERAS_CASES` with Keras' LSTM,
-# `FLOOR_CASES` with the floor, and all cases with PyTorch.
+# Sequence length, units and embedding size. Goals compare `KERAS_CASES` with Keras' LSTM, and
+# `FLOOR_CASES` with the floor.
 KERAS_CASES = [(100, 16, 16), (100, 32, 20), (200, 16, 16), (200, 32, 32)]
 FLOOR_CASES = [(200, 64, 64), (200, 128, 64)]
 
@@ -36,9 +35,6 @@ Batches = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 
 
 def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
-    with_pytorch = importlib.util.find_spec("torch") is not None
-    if not with_pytorch:
-        sides.show("PyTorch is not installed: .venv/bin/pip install 'torch>=2.6,<3'")
     cases = []
     for length, units, embedding_dim in settings.size(
         KERAS_CASES + FLOOR_CASES, tiny=[(20, 16, 16), (20, 64, 64)]
@@ -50,14 +46,13 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
             **sizes,
             n_batches=settings.size(32, tiny=3),
             n_turns=settings.size(5, tiny=1),
-            with_pytorch=with_pytorch,
         )
         cases.append({**sizes, **summary_of(turns)})
     return {**figures(worst_ratios(cases)), "cases": cases}
 
 
 def time_case(
-    *, length: int, units: int, embedding_dim: int, n_batches: int, n_turns: int, with_pytorch: bool
+    *, length: int, units: int, embedding_dim: int, n_batches: int, n_turns: int
 ) -> dict[str, list[float]]:
     """Return the milliseconds per step of every side in each turn."""
     import tensorflow as tf
@@ -75,12 +70,6 @@ def time_case(
             length=length, units=units, features=embedding_dim, n_steps=n_batches
         ),
     }
-    if with_pytorch:
-        from benchmarks.peers import pytorch_peer
-
-        sides["pytorch"] = lambda: pytorch_peer.step_seconds(
-            ids, labels, vocab_size=VOCAB_SIZE, **sizes
-        )
     turns: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(n_turns):
         for name, seconds in sides.items():
@@ -172,8 +161,8 @@ def floor_seconds(*, length: int, units: int, features: int, n_steps: int) -> fl
 
 
 def summary_of(turns: dict[str, list[float]]) -> dict[str, Any]:
-    """The ratios are medians of the ratios within a turn: each peer over this program, and this
-    program over the floor.
+    """The ratios are medians of the ratios within a turn: Keras over this program, and this program
+    over the floor.
     """
 
     # The host may throttle the machine between two turns.
@@ -181,19 +170,16 @@ def summary_of(turns: dict[str, list[float]]) -> dict[str, Any]:
         ratios = (a / b for a, b in zip(turns[name], turns[other], strict=True))
         return round(statistics.median(ratios), 4)
 
-    peers = [name for name in turns if name not in ("ours", "floor")]
     return {
         "turns_ms": turns,
         "median_ms": {name: statistics.median(times) for name, times in turns.items()},
         "ratio_floor": ratio("ours", "floor"),
-        **{f"ratio_{name}": ratio(name, "ours") for name in peers},
+        "ratio_keras": ratio("keras", "ours"),
     }
 
 
-def worst_ratios(cases: list[dict[str, Any]]) -> dict[str, float | str]:
-    to_pytorch = [case["ratio_pytorch"] for case in cases if "ratio_pytorch" in case]
+def worst_ratios(cases: list[dict[str, Any]]) -> dict[str, float]:
     return {
         "ratio_keras_lstm": min(case["ratio_keras"] for case in cases if case["units"] < 64),
         "ratio_floor": max(case["ratio_floor"] for case in cases if case["units"] >= 64),
-        "ratio_pytorch": min(to_pytorch, default="PyTorch is not installed"),
     }

@@ -1,5 +1,5 @@
-"""Finished trials per hour on up to three data sets: this program and its peers train the same
-lists of trials for all their epochs.
+"""Finished trials per hour: this program and its peers train the same lists of trials for all their
+epochs.
 
 This program, KerasTuner and a plain Optuna script train 8 configurations of one small space. In
 addition, this program and KerasTuner train one configuration of each architecture of the default
@@ -16,18 +16,16 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import ours
 from benchmarks.configurations import default_space_path, fixed_list, starting_points
-from benchmarks.data import describe_data, load_split, write_corpus
+from benchmarks.data import write_corpus
 from benchmarks.goals import figure
 from benchmarks.record import markdown_table
 from benchmarks.settings import Settings
 from benchmarks.sides import Sides
-from tuning.config import DataConfig
 from tuning.data.splits import SplitReviews
 
 EPOCHS = 3
@@ -39,7 +37,6 @@ PEERS = {
     "kerastuner_default_space": "KerasTuner, default space",
 }
 OURS = {"ours": "this program", "ours_default_space": "this program, default space"}
-FIGURES = ("ratio_kerastuner_random", "ratio_optuna_script")
 # The lines of the table for each side: key in the record, name and format.
 SIDE_VALUES = (
     ("trials_an_hour", "trials per hour", "{:.1f}"),
@@ -49,46 +46,7 @@ SIDE_VALUES = (
 )
 
 
-def sources(settings: Settings) -> dict[str, DataConfig]:
-    """Return the film reviews, the Amazon reviews if their file exists, and the data set of the
-    call, by name; with `--tiny` only the data set of the call.
-    """
-    own, amazon = settings.data, Path(settings.amazon)
-    if settings.tiny:
-        return {Path(own.data).name: own}
-    all_sets = {"film reviews": DataConfig()}
-    if Path(own.data).absolute() == amazon.absolute():
-        return {**all_sets, "Amazon reviews": own}
-    if amazon.exists():
-        all_sets["Amazon reviews"] = DataConfig(data=settings.amazon)
-    if own != DataConfig():
-        all_sets[own.data if ":" in own.data else Path(own.data).name] = own
-    return all_sets
-
-
 def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
-    if not (settings.tiny or Path(settings.amazon).exists()):
-        sides.show(f"Amazon reviews: not measured, because the file {settings.amazon} is missing")
-    data_sets = []
-    for name, data in sources(settings).items():
-        rows = splits if data == settings.data else load_split(data, seed=settings.seed)
-        data_sets.append(
-            {"name": name, **measure_set(replace(settings, data=data), rows, sides, name=name)}
-        )
-    sides.show(table(data_sets))
-    worst = {
-        name: min((data_set["ratios"][name] for data_set in data_sets), key=lambda r: r["wall"])
-        for name in FIGURES
-    }
-    return {
-        **{name: figure(name, ratio["wall"], cpu=ratio["cpu"]) for name, ratio in worst.items()},
-        "data_sets": data_sets,
-    }
-
-
-def measure_set(
-    settings: Settings, splits: SplitReviews, sides: Sides, *, name: str
-) -> dict[str, Any]:
     own: dict[str, Any] = {"data": settings.data, "n_workers": settings.n_workers}
     fixed: dict[str, Any] = {
         "configurations": fixed_list()[: settings.size(8, tiny=2)],
@@ -103,7 +61,7 @@ def measure_set(
     measured: dict[str, Any] = {}
 
     def train(side: str, function: Any, **arguments: Any) -> None:
-        trained = sides.measure(f"{name}: {(PEERS | OURS)[side]}", function, **arguments)
+        trained = sides.measure((PEERS | OURS)[side], function, **arguments)
         measured[side] = {**trained, **summary_of(trained)}
 
     peers = "benchmarks.peers"
@@ -124,9 +82,12 @@ def measure_set(
         peer: (measured[peer], measured["ours_default_space" if "default" in peer else "ours"])
         for peer in PEERS
     }
+    ratios = {f"ratio_{peer}": ratio_of(*pair) for peer, pair in pairs.items()}
+    sides.show(table(ratios, measured))
+    of_goals = ("ratio_kerastuner_random", "ratio_optuna_script")
     return {
-        "data": {"name": settings.data.data, **describe_data(splits)},
-        "ratios": {f"ratio_{peer}": ratio_of(*pair) for peer, pair in pairs.items()},
+        **{name: figure(name, ratios[name]["wall"], cpu=ratios[name]["cpu"]) for name in of_goals},
+        "ratios": ratios,
         "sides": measured,
     }
 
@@ -147,16 +108,15 @@ def summary_of(side: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def table(data_sets: list[dict[str, Any]]) -> str:
-    rows = []
-    for name, peer in PEERS.items():
-        for kind, words in (("wall", "wall"), ("cpu", "CPU")):
-            ratios = (
-                f"{data_set['ratios'][f'ratio_{name}'][kind]:.2f} ×" for data_set in data_sets
-            )
-            rows.append((f"{peer}: ratio of {words} seconds", *ratios))
-    for name, side in (OURS | PEERS).items():
-        for key, words, form in SIDE_VALUES:
-            values = (form.format(data_set["sides"][name][key]) for data_set in data_sets)
-            rows.append((f"{side}: {words}", *values))
-    return markdown_table(("figure", *(data_set["name"] for data_set in data_sets)), rows)
+def table(ratios: Mapping[str, dict[str, float]], measured: Mapping[str, Any]) -> str:
+    rows = [
+        (f"{peer}: ratio of {words} seconds", f"{ratios[f'ratio_{name}'][kind]:.2f} ×")
+        for name, peer in PEERS.items()
+        for kind, words in (("wall", "wall"), ("cpu", "CPU"))
+    ]
+    rows += [
+        (f"{side}: {words}", form.format(measured[name][key]))
+        for name, side in (OURS | PEERS).items()
+        for key, words, form in SIDE_VALUES
+    ]
+    return markdown_table(("figure", "measured"), rows)

@@ -13,7 +13,6 @@ texts are in memory, this program's before it reads the file.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import re
 import tempfile
@@ -31,13 +30,11 @@ from benchmarks.configurations import DIGITS
 from benchmarks.data import write_corpus
 from benchmarks.goals import figure
 from benchmarks.processes import cpu_seconds
-from benchmarks.record import markdown_table
 from benchmarks.settings import Settings
 from benchmarks.sides import Sides
 from tuning.atomic_io import read_history
 from tuning.config import SPLITS, StudyConfig, TrainConfig
 from tuning.data.splits import SplitReviews
-from tuning.errors import TuningError
 from tuning.inputs.corpus import Corpus
 from tuning.results import ResultsDir
 from tuning.search.events import Event, Outcome, Progressed
@@ -48,14 +45,8 @@ from tuning.study.trials import value_of, values_of
 from tuning.workers.messages import train_request
 
 TUNERS = {"kerastuner_random": "random", "kerastuner_hyperband": "hyperband"}
-# The peers with which this program's default search is compared, as the table names them.
-DEFAULT_SPACE = {
-    "kerastuner_default_space": "KerasTuner, default space",
-    "fasttext": "fastText's autotune",
-}
 EPOCHS = 5  # this program's default, which all sides use
 MANY_TRIALS = 10_000  # a number of trials that does not fit in the time
-N_SEEDS = 3  # Maximum number of seeds with which fastText's autotune is tried.
 KERASTUNER = "benchmarks.peers.kerastuner_peer.search"
 
 # An epoch: its `seconds` and `cpu_seconds` since the start of its side, and its `val_accuracy`.
@@ -87,43 +78,30 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
     scores = {"ours": searched}
     gain: float | str = "fastText is not installed"
     if importlib.util.find_spec("fasttext"):
-        scores["fasttext"] = autotune(settings, splits, sides)
-        points["fasttext"] = scores["fasttext"]["epochs"]
-        gain = gain_of(**scores)
+        try:
+            scores["fasttext"] = sides.measure(
+                "fasttext",
+                "benchmarks.peers.fasttext_peer.autotune",
+                splits=splits,
+                seconds=max(round(seconds), 1),
+                n_threads=settings.n_workers,
+                seed=settings.seed,
+            )
+            gain = gain_of(**scores)
+        except (BrokenProcessPool, FloatingPointError):
+            gain = "fastText's autotune diverged or hung, as it does with some seeds"
     ratio = ratio_of(target_of(points, TUNERS), points["ours"])
-    ratios = {
-        name: ratio_of(target_of(points, [name]), searched["epochs"])
-        for name in DEFAULT_SPACE
-        if name in points
-    }
-    sides.show(table(ratios))
+    in_default_space = ratio_of(target_of(points, ["kerastuner_default_space"]), searched["epochs"])
+    sides.show(f"time to the accuracy of KerasTuner in the default space: {in_default_space}")
     wall, cpu = (ratio, None) if isinstance(ratio, str) else (ratio["wall"], ratio["cpu"])
     return {
         "ratio_time_to_accuracy": figure("ratio_time_to_accuracy", wall, cpu=cpu),
         "fasttext_accuracy_gain": figure("fasttext_accuracy_gain", gain),
         "minutes": settings.minutes,
-        "ratios": ratios,
+        "in_default_space": in_default_space,
         "scores": scores,
-        "best_over_time": {name: best_over_time(side) for name, side in points.items()},
         "every_epoch": points,
     }
-
-
-def autotune(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str, Any]:
-    # fastText's autotune sometimes diverges, or does not end. It then begins again with another
-    # seed.
-    for seed in range(settings.seed, settings.seed + N_SEEDS):
-        with contextlib.suppress(BrokenProcessPool, FloatingPointError):
-            tuned: dict[str, Any] = sides.measure(
-                "fasttext",
-                "benchmarks.peers.fasttext_peer.autotune",
-                splits=splits,
-                seconds=max(round(settings.minutes * 60), 1),
-                n_threads=settings.n_workers,
-                seed=seed,
-            )
-            return tuned
-    raise TuningError(f"fastText's autotune must end; it diverged or hung with {N_SEEDS} seeds.")
 
 
 def search(
@@ -182,21 +160,15 @@ def _scores(outcome: Outcome, config: StudyConfig, results: ResultsDir) -> dict[
     return {"validation_accuracy": value_of(best), "test_accuracy": float(right)}
 
 
-def best_over_time(points: Points) -> Points:
-    """Return the epochs whose accuracy is above those of all epochs before them."""
-    best: list[Point] = []
-    for point in points:
-        if not best or point["val_accuracy"] > best[-1]["val_accuracy"]:
-            best.append(point)
-    return best
-
-
 def target_of(points: Mapping[str, Points], names: Iterable[str]) -> Point | None:
     """Return the epoch in which the best accuracy of these sides was first reached; None if no
     epoch ended in time.
     """
-    bests = [best_over_time(points[name])[-1] for name in names if points.get(name)]
-    return max(bests, key=lambda point: (point["val_accuracy"], -point["seconds"]), default=None)
+    return max(
+        (point for name in names for point in points[name]),
+        key=lambda point: (point["val_accuracy"], -point["seconds"]),
+        default=None,
+    )
 
 
 def ratio_of(target: Point | None, own: Points) -> Ratio:
@@ -216,14 +188,3 @@ def gain_of(ours: Mapping[str, Any], fasttext: Mapping[str, Any]) -> float | str
     if ours["test_accuracy"] is None:
         return "this program ended no trial in the time"
     return float(100 * (ours["test_accuracy"] - fasttext["test_accuracy"]))
-
-
-def table(ratios: Mapping[str, Ratio]) -> str:
-    rows: list[tuple[str, ...]] = []
-    for name, ratio in ratios.items():
-        figure = f"time of the default search to the accuracy of {DEFAULT_SPACE[name]}"
-        if isinstance(ratio, str):
-            rows.append((figure, ratio, ratio))
-        else:
-            rows.append((figure, *(f"{value:.2f} ×" for value in ratio.values())))
-    return markdown_table(("figure", "wall seconds", "CPU seconds"), rows)

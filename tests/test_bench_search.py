@@ -196,6 +196,6 @@ def test_a_comparison_is_paired_by_seed(path: Path) -> None:
     kinds = [{"table": "made up", "n_workers": n, **summary} for n in (2, 2, 8)]
     lines = figure_of(kinds).data
     assert [(line.name, len(line.x)) for line in lines] == [
-        (name, n_points) for n_points in (2, 1) for name in (OURS, *PEERS)
+        (name, n_points) for name in (OURS, *PEERS) for n_points in (2, 1)
     ]
     assert set(lines[0].y) == {summary["sides"][OURS]["regret"]}

@@ -170,12 +170,11 @@ def test_reference_is_trained_on_train_and_validation() -> None:
     (ngrams, others, test), orders, _ = ngrams_of(train, validation, ["new"])
     splits = Split(ngrams, labels), Split(others, more)
     reference = reference_of(*splits, test, orders=orders)
-    settings, predictions = tuned(*splits, orders)
+    settings, _ = tuned(*splits, orders)
     columns = columns_of(orders, settings.order)
     model = fit(Split(indicators(ngrams, columns), labels), columns, settings, target=TWO)
     alone = model.predictions(indicators(test, columns), target=TWO)
     assert reference.predictions[0, 1] > alone[0, 1] + 0.1
-    assert reference.validation_accuracy == right_share(predictions, more)
     assert reference.about.endswith("60 texts")
 
 

@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.numbered import TWO, numbered
+from tests.numbered import TWO
 from tuning.evaluation.predictions import (
     MAX_GROUPS,
     MAX_VALUE,
@@ -50,20 +49,6 @@ def test_damaged_file_has_no_predictions(n_bytes: int, tmp_path: Path) -> None:
     write_predictions(path, SEEN)
     path.write_bytes(path.read_bytes()[:n_bytes])
     assert read_predictions(path, TWO) is None
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"labels": np.array([0, 1])},
-        {"labels": np.array([0, 1, 2])},
-        {"labels": np.array([-1, 0, 1])},
-        {"target": numbered(3)},
-    ],
-)
-def test_predictions_of_other_texts_or_another_target_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="for each text"):
-        replace(SEEN, **changes)
 
 
 def test_rare_values_of_a_column_are_one_group() -> None:

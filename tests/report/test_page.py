@@ -19,7 +19,6 @@ from optuna.trial import TrialState, create_trial
 from tests.browser import Browser
 from tests.commands import Ran
 from tests.comparisons import confirmed, unconfirmed
-from tests.confirmations import estimated
 from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.studies import MANY_SPACE, many_trials
 from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
@@ -28,7 +27,6 @@ from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.data_card import DataCard
-from tuning.report.figures import slices
 from tuning.report.next_ranges import Advice, advise, declarations
 from tuning.report.page import Measured, write_report
 from tuning.report.page import page as page_of
@@ -45,14 +43,11 @@ from tuning.study.summary import summarize
 from tuning.targets.classes import Classes
 
 TITLES = [
-    "Baseline against best",
     "Optimization history",
     "Learning curves",
     "Importances",
     "Slices",
-    "Parallel coordinates",
     "Contours",
-    "Cost",
 ]
 TOO_FEW = ["Importances", "Contours"]  # of eight trials neither says something
 
@@ -219,34 +214,6 @@ def test_page_of_500_trials_stays_below_8_megabytes() -> None:
     assert "50 best trials" in text
     assert "Pruning saved up to" in text and "PRUNED=5 SHARE=1" in text
     assert len(text.encode()) < 8_000_000
-
-
-def test_slices_show_the_confirmed_means() -> None:
-    study = many_trials(40)
-    summary = summarize(study, metric="val_accuracy")
-    finalists = [
-        Finalist(
-            t.number,
-            dict(t.params),
-            t.value or 0.0,
-            1.0,
-            is_baseline=t.number == 1,
-            repeats={1: 0.5, 2: 0.6},
-        )
-        for t in [*summary.ranked[:3], summary.trials[1]]
-    ]
-    confirmation = Confirmation(
-        "val_accuracy", [1, 2], 100.0, 100.0, finalists, rounds=2, is_over=True
-    )
-    figure = slices(study, summary, confirmation, params=["lstm_units", "dropout"])
-    confirmed = [trace for trace in figure.data if trace.name == "confirmed on fresh seeds"]
-    assert [trace.xaxis for trace in confirmed] == ["x", "x2"]
-    assert list(confirmed[1].x) == [
-        finalist.values["lstm_units"] for finalist in finalists
-    ]  # Optuna orders by name
-    estimates = estimated(confirmation)
-    assert list(confirmed[0].y) == [estimates.means[finalist.trial].value for finalist in finalists]
-    assert all(up > 0 for up in confirmed[0].error_y.array)
 
 
 REVIEW = "It broke after a week, and nobody answers. " * 40  # 320 words

@@ -16,7 +16,7 @@ from optuna.trial import create_trial
 from tests.commands import Ran
 from tests.stored_documents import CARD
 from tuning.confirmation.rounds import Confirmation, Finalist
-from tuning.report.figures import baseline_against_best, learning_curves
+from tuning.report.figures import learning_curves
 from tuning.report.next_ranges import advise
 from tuning.report.page import write_report
 from tuning.report.tables import best_rows
@@ -111,10 +111,6 @@ def test_figures_and_advice_on_bounds_are_about_the_confirmed_best(
     confirmed.repeat(3)
     summary, confirmation = confirmed.summary, confirmed.confirmation
     name = f"trial {confirmed.winner} (confirmed best)"
-    bars = baseline_against_best(summary, ["val_accuracy"], confirmation).data
-    assert [bar.name for bar in bars] == ["trial 0 (baseline)", name]
-    trial = next(t for t in summary.trials if t.number == confirmed.winner)
-    assert bars[1].y[0] == trial.user_attrs["val_accuracy"]
     assert name in [curve.name for curve in learning_curves(summary, confirmation).data]
     for repeated, best in ((confirmation, "confirmed best"), (None, "best of the search")):
         advice = advise(summary, finished[1].space, CARD, repeated)
@@ -132,8 +128,6 @@ def test_baseline_that_is_the_best_is_shown_once(
     monkeypatch.setattr("tuning.report.tables.N_TABLE", n)
     monkeypatch.setattr("tuning.report.figures.N_CURVES", n)
     label = "0 (baseline, confirmed best)"
-    bars = baseline_against_best(summary, ["val_accuracy"], confirmation).data
-    assert [bar.name for bar in bars] == [f"trial {label}"]
     rows = best_rows(summary, finished[1].space, confirmation)[1]
     assert [row[0] for row in rows].count(label) == 1
     curves = learning_curves(summary, confirmation).data

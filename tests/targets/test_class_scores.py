@@ -142,15 +142,6 @@ def test_labels_without_one_of_three_classes_have_no_auc() -> None:
     assert math.isfinite(values["loss"])
 
 
-def test_confusion_has_true_classes_in_rows_and_classes_that_do_not_occur() -> None:
-    positive = np.array([0.9, 0.8, 0.6, 0.4, 0.2])
-    assert TWO.confusion(np.array([1, 1, 0, 1, 0]), TWO.predictions(positive)) == [[1, 1], [1, 2]]
-    assert numbered(3).confusion(np.array([0, 0]), np.eye(3)[[0, 0]]) == np.diag([2, 0, 0]).tolist()
-
-
-# Outputs of a model
-
-
 def test_one_output_becomes_two_columns_and_one_a_class_is_kept() -> None:
     for outputs in (np.array([[0.25], [1.0]]), np.array([0.25, 1.0])):
         np.testing.assert_array_equal(TWO.predictions(outputs), [[0.75, 0.25], [0, 1]])

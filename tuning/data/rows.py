@@ -17,13 +17,8 @@ LEFT_OUT = -1  # the part of a row that is in no part
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a data set as numbers, each int64 (n_rows,).
-
-    Args:
-        texts: number of each row's text; rows with the same number have the same text.
-        strata: number of each row's stratum, such as its class.
-        groups: number of each row's group.
-        times: rank of each row's time; rows of the same time have the same rank.
+    """The rows of a data set as numbers, each int64 (n_rows,): rows with the same number have the
+    same text, stratum (such as a class), group or time. Times are ranks.
     """
 
     texts: Numbers
@@ -42,12 +37,8 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Redraw:
-    """A split of the rows of the training and the validation split into new ones.
-
-    Args:
-        seed: seed of the draw.
-        n_folds: number of folds; 1 for a fresh split with the share of the present one.
-        ignores_columns: whether the rows are drawn at random in the place of groups and times.
+    """A split of the rows of the training and the validation split into folds, or with one fold
+    into new ones. With `ignores_columns`, rows are drawn at random in the place of groups and times.
     """
 
     seed: int

@@ -25,11 +25,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LinearTask:
-    """How the linear models of a study's data are tuned and trained.
-
-    Attributes:
-        metric: the objective by which they are tuned; "" for the first of the kind of target.
-        class_weight: as in `TrainConfig`.
+    """The objective by which the linear models of a study's data are tuned, which is "" for the
+    first of the kind of target, and their `TrainConfig.class_weight`.
     """
 
     metric: str = ""
@@ -67,14 +64,9 @@ class NgramSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LinearReference:
-    """A linear model, tuned on the validation split and trained on the training split.
-
-    Attributes:
-        about: its n-grams, their weights and C, for sentences.
-        scores: its scores on the validation split by name; None where a score is not defined.
-        seconds: the time for tuning.
-        settings: its settings, with which an export trains it on train + validation; None in a file
-            of an earlier version.
+    """A linear model that was trained on the training split, its scores on the validation split by
+    name, where None is not defined, and the seconds of its tuning. An export trains it with its
+    `settings` on train + validation; a file of an earlier version has none.
     """
 
     name: str = field(default="logistic regression", metadata=OMIT_DEFAULT)

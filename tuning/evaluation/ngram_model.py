@@ -77,12 +77,8 @@ _Tried = tuple[float, NgramSettings, Array]
 
 @dataclass(frozen=True)
 class NgramModel:
-    """A trained model.
-
-    Attributes:
-        constant: the constant prediction of its training texts, (width,).
-        regressions: the weights of the n-grams and the regression of each of
-            `Target.linear_columns`.
+    """A trained model: the constant prediction of its training texts, (width,), and for each of
+    `Target.linear_columns` the weights of the n-grams and the regression.
     """
 
     constant: Array
@@ -201,7 +197,6 @@ def ngram_reference(
     seconds = tuned.seconds + time.monotonic() - started
     return Reference(
         f"{tuned.about}, {len(joined.labels):,} texts",
-        tuned.scores.get("accuracy"),
         model.predictions(indicators(test, columns), target=target),
         seconds,
     )

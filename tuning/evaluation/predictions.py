@@ -76,27 +76,9 @@ class Predictions:
     column: Column | None = None
     target: Target = field(kw_only=True)
 
-    def __post_init__(self) -> None:
-        # A stored file may be of another target, or damaged: `read_predictions` refuses it by this.
-        n, codes = len(self.lengths), self.column.codes if self.column else self.lengths
-        fits = self.probabilities.shape == (n, self.target.width) and n > 0
-        if self.target.has_probabilities and self.target.is_exclusive:
-            fits = fits and _are_indices(self.labels, self.target.width)
-        if self.column is not None:
-            fits = fits and _are_indices(codes, len(self.column.groups))
-        if not fits or not len(self.labels) == len(codes) == n:
-            raise ValueError(
-                "Predictions must have a label, a length, probabilities and at most one group for"
-                " each text."
-            )
-
     @property
     def is_right(self) -> npt.NDArray[np.bool_]:
         return self.target.is_right(self.labels, self.probabilities)
-
-
-def _are_indices(numbers: npt.NDArray[np.int64], n: int) -> bool:
-    return bool(numbers.ndim == 1 and numbers.min() >= 0 and numbers.max() < n)
 
 
 def column_of(name: str, values: Sequence[str]) -> Column:
@@ -143,7 +125,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def read_predictions(path: Path, target: Target) -> Predictions | None:
-    """Return the predictions in a file; None if it is missing, damaged or of another target."""
+    """Return the predictions in a file; None if it is missing or damaged."""
     try:
         # `np.load` leaves a damaged file open if it gets a path.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:

@@ -33,17 +33,11 @@ WORD_PATTERN = r"(?u)\w+|[^\w\s]+"
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference that was trained on train + validation, as an exported model is.
-
-    Attributes:
-        validation_accuracy: the accuracy of the reference trained on the training split alone; None
-            for a target without decisions.
-        predictions: those for the test texts, (n_texts, width).
-        seconds: the time for training and prediction.
+    """A reference that was trained on train + validation, as an exported model is, its predictions
+    for the test texts, (n_texts, width), and the seconds of both.
     """
 
     about: str
-    validation_accuracy: float | None
     predictions: Array
     seconds: float
 
@@ -101,23 +95,14 @@ def references(
     task: LinearTask,
 ) -> dict[str, Reference]:
     labels = np.concatenate([train.labels, validation.labels])
-    of_train, of_both = target.constants(train.labels), target.constants(labels)
-    n_validation = len(validation.labels)
     constants = {
         name: Reference(
-            about,
-            _accuracy(target, validation.labels, np.tile(of_train[name], (n_validation, 1))),
-            np.tile(of_both[name], (len(test_texts), 1)),
-            seconds=0.0,
+            target.constant_names[name], np.tile(same, (len(test_texts), 1)), seconds=0.0
         )
-        for name, about in target.constant_names.items()
+        for name, same in target.constants(labels).items()
     }
     linear = linear_model(train, validation, test_texts, target=target, task=task)
     return {**constants, f"TF-IDF + {target.regression_name}": linear}
-
-
-def _accuracy(target: Target, labels: Labels, predictions: Array) -> float | None:
-    return float(target.is_right(labels, predictions).mean()) if target.has_decisions else None
 
 
 def linear_model(
@@ -161,8 +146,7 @@ def linear_model(
         f"words and pairs of words, {counts.shape[1]:,} terms, C = {best:g} by validation,"
         f" {len(joined.labels):,} texts"
     )
-    accuracy = _accuracy(target, validation.labels, tried[best])
-    return Reference(about, accuracy, predictions, time.monotonic() - started)
+    return Reference(about, predictions, time.monotonic() - started)
 
 
 def _part(split: Split[list[str]], target: Target, share: float) -> Split[list[str]]:

@@ -43,14 +43,10 @@ class ScoreInterval:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """A model's scores on the test split by their names, their intervals (low, high), F1 by class,
-    and the confusion matrix with the true classes as its rows.
-    """
+    """A model's scores on the test split by their names, and their intervals (low, high)."""
 
     test: dict[str, float | None]
     test_intervals: dict[str, tuple[float | None, float | None]]
-    test_f1_by_class: dict[str, ScoreInterval]
-    test_confusion_matrix: list[list[int]]
 
     def interval(self, name: str) -> tuple[float | None, float | None, float | None]:
         """Return a score and its bounds; None where the document's version had no such metric."""
@@ -71,12 +67,9 @@ class ModelScores(Scores):
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceScores(Scores):
-    """The scores of a reference, described in `about`, and the seconds of its training. It has no
-    accuracy if its target has no decisions.
-    """
+    """The scores of a reference, described in `about`, and the seconds of its training."""
 
     about: str
-    validation_accuracy: float | None
     seconds: float
 
 
@@ -87,8 +80,6 @@ class Comparison:
     the last alone.
     """
 
-    only_first_right: int | None = field(default=None, metadata=OMIT_DEFAULT)
-    only_second_right: int | None = field(default=None, metadata=OMIT_DEFAULT)
     p_value: float | None = field(default=None, metadata=OMIT_DEFAULT)
     accuracy_difference: Interval | None = field(default=None, metadata=OMIT_DEFAULT)
     metric_difference: Interval | None = field(default=None, metadata=OMIT_DEFAULT)

@@ -324,18 +324,17 @@ def bootstrap_bounds(values: Array) -> tuple[float, float]:
 
 def mcnemar(
     target: Target, labels: Labels, first: Array, second: Array, *, codes: Labels | None = None
-) -> tuple[int, int, float]:
-    """Return the numbers of texts that only one of two classifiers labels correctly, and the
-    p-value of McNemar's exact test (1947), which is 1 without such texts. With `codes`, as for
-    `score_intervals`, the first copy of each text counts.
+) -> float:
+    """Return the p-value of McNemar's exact test (1947) of two classifiers, which is 1 if no text
+    is labeled correctly by one of them alone. With `codes`, as for `score_intervals`, the first
+    copy of each text counts.
     """
     rows = slice(None) if codes is None else np.unique(codes, return_index=True)[1]
     is_right, other_right = (target.is_right(labels, p)[rows] for p in (first, second))
     only_first = int((is_right & ~other_right).sum())
     only_second = int((other_right & ~is_right).sum())
     n = only_first + only_second
-    p = float(stats.binomtest(only_first, n, 0.5).pvalue) if n else 1.0
-    return only_first, only_second, p
+    return float(stats.binomtest(only_first, n, 0.5).pvalue) if n else 1.0
 
 
 def pareto_front(ordered: Iterable[T], costs: Callable[[T], Sequence[float]]) -> list[T]:

@@ -19,7 +19,7 @@ import pandas as pd
 from tuning.config import StudyConfig
 from tuning.data.splits import distinct_codes
 from tuning.documents import structure, unstructure
-from tuning.errors import ExportError, StudyError
+from tuning.errors import ExportError
 from tuning.evaluation.predictions import NAN_REMEDY, Predictions
 from tuning.evaluation.scores import (
     ACCURACY,
@@ -68,13 +68,7 @@ class TestEvaluation:
 
 def evaluations_of(study: optuna.Study) -> list[PastEvaluation]:
     recorded = study.user_attrs.get(EVALUATIONS, [])
-    try:
-        return [structure(evaluation, PastEvaluation) for evaluation in recorded]
-    except ValueError as error:
-        raise StudyError(
-            f"The attribute {EVALUATIONS} of study {study.study_name!r} must be as this program"
-            f" wrote it; {error}. Put the attribute back as it was."
-        ) from error
+    return [structure(evaluation, PastEvaluation) for evaluation in recorded]
 
 
 def named_entries(document: SplitScores) -> dict[str, Scores]:
@@ -268,12 +262,9 @@ def compare(
             result = replace(result, metric_difference=change)
     if not target.has_decisions:
         return result
-    only_first, only_second, p_value = mcnemar(*models, codes=codes)
     return replace(
         result,
-        only_first_right=only_first,
-        only_second_right=only_second,
-        p_value=p_value,
+        p_value=mcnemar(*models, codes=codes),
         accuracy_difference=accuracy_difference(*models, codes=codes, seed=seed),
     )
 
@@ -298,24 +289,12 @@ def describe(
     seed: int,
     codes: Labels,
 ) -> Scores:
-    intervals = {
-        name: ScoreInterval.of(interval)
-        for name, interval in score_intervals(
-            target, labels, probabilities, codes=codes, seed=seed
-        ).items()
-    }
-    by_class = {
-        name: intervals.pop(f"f1_{number}")
-        for number, name in enumerate(target.names)
-        if f"f1_{number}" in intervals
-    }
+    names = [metric.name for metric in target.metrics]
+    found = score_intervals(target, labels, probabilities, codes=codes, seed=seed, names=names)
+    intervals = {name: ScoreInterval.of(interval) for name, interval in found.items()}
     return Scores(
         test={name: interval.value for name, interval in intervals.items()},
-        test_intervals={
-            name: (interval.low, interval.high) for name, interval in intervals.items()
-        },
-        test_f1_by_class=by_class,
-        test_confusion_matrix=target.confusion(labels, probabilities),
+        test_intervals={name: (each.low, each.high) for name, each in intervals.items()},
     )
 
 

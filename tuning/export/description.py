@@ -90,7 +90,6 @@ def describe_scores(
         references={
             name: ReferenceScores(
                 about=reference.about,
-                validation_accuracy=reference.validation_accuracy,
                 seconds=round(reference.seconds, 1),
                 **vars(evaluation.entries[name]),
             )

@@ -5,7 +5,7 @@ sentence about each.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,22 +13,19 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval
-from tuning.metrics import METRICS, metric_of
 from tuning.report.tables import trial_label, with_best
 from tuning.spaces.loading import SearchSpace
 from tuning.study.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances, study_of
-from tuning.study.summary import PHASES, Summary, best_of
-from tuning.study.trials import attributes_of, epoch_values, is_pruned_early, step_of
+from tuning.study.summary import Summary, best_of
+from tuning.study.trials import epoch_values, is_pruned_early, step_of
 
 CROSSES = "Crosses, if any, are pruned trials, at their last value before they were stopped."
 N_CURVES = 12  # Maximum number of curves: readers can't distinguish more lines.
 # The newest pruned trials are drawn. The number is limited because Optuna Dashboard keeps the
 # figure in the storage.
 N_PRUNED_CURVES = 100
-N_LINES = 200  # Maximum number of lines of the parallel coordinates.
 MAX_TICKS = 20  # Maximum number of epochs, or of trials, of which each has a tick.
 N_SLICES = 8  # Maximum number of slices: readers can't read more axes side by side.
 N_CONTOURS = 4  # Maximum number of hyperparameters in the contours; 4 give 12 plots.
@@ -82,14 +79,6 @@ def report_figures(
 def _plots(
     study: optuna.Study, summary: Summary, space: SearchSpace, confirmation: Confirmation | None
 ) -> Iterator[Plot]:
-    if shares := _shares(summary):
-        is_split = summary.step == "epoch"
-        values = "at the best epoch of each trial" if is_split else "means over the folds"
-        yield Plot(
-            "Baseline against best",
-            f"Validation metrics in the search, {values}.",
-            lambda: baseline_against_best(summary, shares, confirmation),
-        )
     if summary.has_costs:
         yield Plot(
             "Pareto front",
@@ -125,41 +114,21 @@ def _plots(
             lambda: importance_figure(importance_of),
             MIN_TRIALS,
         )
-    yield from _slice_plots(study, summary, confirmation, ordered)
+    varied = _varied(ordered, summary.ranked)
+    if varied or (ordered and len(summary.ranked) < MIN_SLICE_TRIALS):
+        some = f" {N_SLICES} of {len(varied)} hyperparameters are shown."
+        yield Plot(
+            "Slices",
+            f"The objective of completed trials over each hyperparameter alone. {CROSSES}"
+            f"{some if len(varied) > N_SLICES else ''}",
+            lambda: slices(study, summary, params=varied[:N_SLICES]),
+            MIN_SLICE_TRIALS,
+        )
     yield from _contour_plots(summary, ordered)
-    yield Plot("Cost", "Seconds of each trial by phase.", lambda: cost(summary))
 
 
 def _varied(names: list[str], trials: Sequence[FrozenTrial]) -> list[str]:
     return [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
-
-
-def _slice_plots(
-    study: optuna.Study, summary: Summary, confirmation: Confirmation | None, names: list[str]
-) -> Iterator[Plot]:
-    varied = _varied(names, summary.ranked)
-    if not names or (not varied and len(summary.ranked) >= MIN_SLICE_TRIALS):
-        return
-    some = f" {N_SLICES} of {len(varied)} hyperparameters are shown."
-    shown = some if len(varied) > N_SLICES else ""
-    varied = varied[:N_SLICES]
-    yield Plot(
-        "Slices",
-        f"The objective of completed trials over each hyperparameter alone. {CROSSES} Diamonds are"
-        f" corrected means over fresh seeds, if the study has any.{shown}",
-        lambda: slices(study, summary, confirmation, params=varied),
-        MIN_SLICE_TRIALS,
-    )
-    yield Plot(
-        "Parallel coordinates",
-        f"Each line is a completed trial, at most the {N_LINES} best; pruned trials are left out,"
-        f" because their values are of fewer {summary.step}s.{shown}",
-        # Optuna draws each line as a trace of its own, which makes a page of thousands slow.
-        lambda: optuna.visualization.plot_parallel_coordinate(
-            study_of(summary.ranked[:N_LINES], summary), params=varied, **_target(summary)
-        ),
-        MIN_SLICE_TRIALS,
-    )
 
 
 def _contour_plots(summary: Summary, names: list[str]) -> Iterator[Plot]:
@@ -264,42 +233,6 @@ def history(study: optuna.Study, summary: Summary) -> go.Figure:
     return figure
 
 
-def _shares(summary: Summary) -> list[str]:
-    # The axis of the figure is from 0 to 1.
-    kinds, own = {*metric_of(summary.metric).targets}, summary.metric
-    shares = [m for m in METRICS.values() if m.is_share and kinds & {*m.targets}]
-    names = [m.objective for m in shares if m.objective == own or not kinds & {*m.unlisted}]
-    first = summary.ranked[0].user_attrs if summary.ranked else dict.fromkeys(names)
-    return [name for name in names if name in first]
-
-
-def baseline_against_best(
-    summary: Summary, names: Sequence[str], confirmation: Confirmation | None = None
-) -> go.Figure:
-    figure = go.Figure(layout=LAYOUT)
-    best = best_of(summary, confirmation)
-    for trial in with_best([summary.baseline] if summary.baseline else [], summary, best):
-        values = [trial.user_attrs.get(name) for name in names]
-        texts = [f"{value:.3f}" if value is not None else "" for value in values]
-        figure.add_bar(x=names, y=values, text=texts, name=trial_label(trial, summary, best))
-    figure.update_yaxes(title="value", range=[0, 1])
-    return figure
-
-
-def cost(summary: Summary) -> go.Figure:
-    timed = [t for t in summary.trials if "seconds" in attributes_of(t)]
-    figure = go.Figure(layout={**LAYOUT, "barmode": "stack"})
-    for phase in PHASES:
-        figure.add_bar(
-            x=[t.number for t in timed],
-            y=[attributes_of(t)["seconds"].get(phase, 0.0) for t in timed],
-            name=phase,
-        )
-    figure.update_xaxes(title="trial")
-    figure.update_yaxes(title="seconds")
-    return figure
-
-
 def importance_figure(importance_of: dict[str, Interval]) -> go.Figure:
     names = list(reversed(importance_of))
     values = [importance_of[name].value for name in names]
@@ -320,42 +253,27 @@ def importance_figure(importance_of: dict[str, Interval]) -> go.Figure:
     return figure
 
 
-def slices(
-    study: optuna.Study, summary: Summary, confirmation: Confirmation | None, *, params: list[str]
-) -> go.Figure:
+def slices(study: optuna.Study, summary: Summary, *, params: list[str]) -> go.Figure:
     figure = optuna.visualization.plot_slice(study, params=params, **_target(summary))
     pruned = pruned_trials(summary)
-    if pruned:
-        _add_to_each(figure, [trial.params for trial in pruned], **_pruned_marks(pruned))
-    estimates = estimate(confirmation)
-    if estimates is None:
+    if not pruned:
         return figure
-    repeated = [f for f in estimates.confirmation.finalists if f.trial in estimates.means]
-    means = [estimates.means[finalist.trial] for finalist in repeated]
-    _add_to_each(
-        figure,
-        [finalist.values for finalist in repeated],
-        y=[mean.value for mean in means],
-        error_y=error_bars(means),
-        text=[f"trial {finalist.trial}" for finalist in repeated],
-        mode="markers",
-        marker={"symbol": "diamond", "size": 10, "color": "#d9480f"},
-        name="confirmed on fresh seeds",
-    )
-    return figure
-
-
-def _add_to_each(figure: go.Figure, values: Sequence[Mapping[str, Any]], **trace: Any) -> None:
-    """Add a trace to each plot of a row of slices, whose x axis has the hyperparameter's name."""
+    # The x axis of each plot of the row has the hyperparameter's name.
     axes = dict.fromkeys((drawn.xaxis or "x", drawn.yaxis or "y") for drawn in figure.data)
     for number, (x, y) in enumerate(axes):
         axis = figure.layout[f"xaxis{x[1:]}"]
-        points = [point.get(axis.title.text) for point in values]
+        points = [trial.params.get(axis.title.text) for trial in pruned]
         if axis.type == "category":
             points = [repr(point) for point in points]  # Optuna's names of categories.
         figure.add_scatter(
-            **trace, x=points, xaxis=x, yaxis=y, showlegend=number == 0, legendgroup=trace["name"]
+            **_pruned_marks(pruned),
+            x=points,
+            xaxis=x,
+            yaxis=y,
+            showlegend=number == 0,
+            legendgroup="pruned",
         )
+    return figure
 
 
 def error_bars(intervals: Sequence[Interval]) -> dict[str, Any]:

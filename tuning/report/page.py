@@ -151,11 +151,10 @@ def page(
         # An earlier version wrote fewer scores, and a metric may not be defined on the test split.
         known, metrics = test.scores[BEST].test, card.target.metrics
         measured_by = next(m for m in (measured_by, *metrics) if known.get(m.name) is not None)
-    # The figure of the seconds stands further down, beside the sentences about them.
-    *plots, cost_plot = (
+    plots = [
         (title, sentence, None if figure is None else plot_html(figure))
         for title, sentence, figure in report_figures(study, summary, space, confirmation)
-    )
+    ]
     weights = weights_text(config.data.weight_column, config.train.class_weight)
     advice = advise(summary, space, card, confirmation)
     n_searched, architectures = len(searched_names(space)), costs.architecture_rows(summary)
@@ -193,7 +192,6 @@ def page(
         finalists=_finalists(estimates) if estimates else None,
         test=_test(test, config.metric, card.target) if test else None,
         plots=plots,
-        cost_plot=cost_plot,
         advice=[entry.sentence for entry in advice],
         n_missing=0 if confirmation else max(MIN_COMPLETE - n_confirmable(summary), 0),
         declarations=declarations(advice),
@@ -259,14 +257,7 @@ def _quality(seen: Predictions, about: str) -> dict[str, Any]:
         "about": about,
         **figures,
         "slices": [
-            (
-                title,
-                plot_html(quality.slices_figure(seen, slices)),
-                table(
-                    ["part", "texts", slices[0].measure],
-                    [[part.name, f"{part.n_texts:,}", str(part.accuracy)] for part in slices],
-                ),
-            )
+            (title, plot_html(quality.slices_figure(seen, slices)))
             for title, slices in slices_of(seen)
         ],
     }

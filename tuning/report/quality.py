@@ -172,7 +172,8 @@ def points_figure(points: Sequence[Point], *, title: str, line: float | None = N
 
 
 def confusion_figure(seen: Predictions) -> go.Figure:
-    matrix = np.array(seen.target.confusion(seen.labels, seen.probabilities))
+    k, predicted = seen.target.width, seen.target.decide(seen.probabilities)
+    matrix = np.bincount(seen.labels * k + predicted, minlength=k * k).reshape(k, k)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     names = [plain(name, width=MAX_CLASS_NAME) for name in seen.target.names]
     positions = list(range(len(names)))

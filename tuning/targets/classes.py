@@ -223,21 +223,9 @@ class Classes(Target):
     def formulas(
         self, labels: Labels, predictions: Array, weights: Array
     ) -> Mapping[str, Callable[[], Array]]:
-        """Return the formula of each metric, and F1 of each class (`f1_0`, `f1_1`, …)."""
-        texts = self._texts(labels, predictions, weights)
+        texts = WeightedTexts(labels, predictions, self.decide(predictions), weights)
         names = {metric.name for metric in self.metrics}
-        return {name: partial(f, texts) for name, f in FORMULAS.items() if name in names} | {
-            f"f1_{number}": lambda number=number: texts.f1_by_class[:, number]
-            for number in range(self.width)
-        }
-
-    def confusion(self, labels: Labels, predictions: Array) -> list[list[int]]:
-        texts = self._texts(labels, predictions, np.ones((1, len(labels))))
-        counts: list[list[int]] = texts.confusion[0].astype(int).tolist()
-        return counts
-
-    def _texts(self, labels: Labels, predictions: Array, weights: Array) -> WeightedTexts:
-        return WeightedTexts(labels, predictions, self.decide(predictions), weights)
+        return {name: partial(f, texts) for name, f in FORMULAS.items() if name in names}
 
     def constants(self, labels: Labels) -> dict[str, Array]:
         counts = np.array(self.counts(labels))

@@ -310,12 +310,6 @@ class Target(ABC):
         formulas = self.formulas(labels, predictions, np.ones((1, len(labels))))
         return {m.name: float(formulas[m.name]()[0]) for m in self.metrics if m.is_objective}
 
-    def confusion(self, labels: Labels, predictions: Array) -> list[list[int]]:
-        """Return the number of texts by true name (rows) and predicted name (columns); empty for a
-        kind without names.
-        """
-        return []
-
     def value(self, labels: Labels, predictions: Array, *, metric: str = "") -> float:
         """Return the value of an objective, by default of the target's first."""
         name = metric_of(metric).name if metric else self.metrics[0].name
