@@ -38,7 +38,7 @@ class Rows:
 @dataclass(frozen=True, kw_only=True)
 class Redraw:
     """A split of the rows of the training and the validation split into folds, or with one fold
-    into new ones. With `ignores_columns`, rows are drawn at random in the place of groups and times.
+    into new ones. With `ignores_columns`, rows are drawn at random, whatever their group or time.
     """
 
     seed: int
