@@ -4,7 +4,6 @@ sentence about each.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from tuning.evaluation.statistics import Interval
 from tuning.metrics import METRICS, metric_of
 from tuning.report.tables import trial_label, with_best
 from tuning.spaces.loading import SearchSpace
-from tuning.study.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances, study_of
+from tuning.study.importances import MIN_TRIALS, importances, study_of
 from tuning.study.summary import PHASES, Summary, best_of
 from tuning.study.trials import attributes_of, epoch_values, is_pruned_early, step_of
 
@@ -114,14 +113,13 @@ def _plots(
     importance_of = importances(summary)
     ordered = sorted(
         (item.name for item in space.searched if not item.conditions),
-        key=lambda name: -importance_of[name].value if name in importance_of else 0.0,
+        key=lambda name: -importance_of.get(name, 0.0),
     )
     if importance_of or len(summary.ranked) < MIN_TRIALS:
         yield Plot(
             "Importances",
-            "How much each hyperparameter decides whether a trial is in the best tenth (PED-ANOVA)."
-            f" Lines, from {MIN_INTERVAL_TRIALS} completed trials on, are 95 % intervals of the"
-            " bootstrap over trials.",
+            "How much each hyperparameter decides whether a trial is in the best tenth of the"
+            " completed trials (PED-ANOVA).",
             lambda: importance_figure(importance_of),
             MIN_TRIALS,
         )
@@ -300,11 +298,9 @@ def cost(summary: Summary) -> go.Figure:
     return figure
 
 
-def importance_figure(importance_of: dict[str, Interval]) -> go.Figure:
+def importance_figure(importance_of: dict[str, float]) -> go.Figure:
     names = list(reversed(importance_of))
-    values = [importance_of[name].value for name in names]
-    has_intervals = not all(math.isnan(interval.low) for interval in importance_of.values())
-    error = error_bars([importance_of[name] for name in names]) if has_intervals else None
+    values = [importance_of[name] for name in names]
     figure = go.Figure(layout=LAYOUT)
     figure.add_bar(
         x=values,
@@ -313,7 +309,6 @@ def importance_figure(importance_of: dict[str, Interval]) -> go.Figure:
         text=[f"{value:.2f}" for value in values],
         textposition="inside",
         insidetextanchor="start",
-        error_x=error,
     )
     figure.update_xaxes(title="importance", rangemode="tozero")
     figure.update_yaxes(automargin=True)
