@@ -19,7 +19,7 @@ from tests.confirmations import (
     pruned,
     with_repeats,
 )
-from tuning.confirmation.estimates import RESOLUTION, estimate, seed_spread
+from tuning.confirmation.estimates import estimate, seed_spread
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.plan import with_repeats as with_earlier
 from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
@@ -286,16 +286,6 @@ def test_interval_of_a_mean_contains_only_values_of_the_metric(
     bounds = [bound for mean in estimates.means.values() for bound in (mean.low, mean.high)]
     assert low == min(bounds) < max(bounds)
     assert max(bounds) == high if high == 1 else max(bounds) > 1
-
-
-def test_seeds_that_would_resolve_do() -> None:
-    confirmation = with_repeats({1: [0.80, 0.84, 0.81], 0: [0.81, 0.80, 0.83]})
-    estimates = estimated(confirmation)
-    assert estimates.seeds_to_resolve is not None
-    n = 3 + estimates.seeds_to_resolve
-    own = [a - b for a, b in zip([0.80, 0.84, 0.81], [0.81, 0.80, 0.83], strict=True)]
-    half = stats.t.ppf(0.975, n - 1) * np.std(own, ddof=1) / math.sqrt(n)
-    assert half <= RESOLUTION < stats.t.ppf(0.975, n - 2) * np.std(own, ddof=1) / math.sqrt(n - 1)
 
 
 def test_best_is_chosen_by_the_seeds_that_all_remaining_finalists_share() -> None:

@@ -32,7 +32,7 @@ LOSSES = {1: [0.40, 0.41, 0.40], 0: [0.50, 0.51, 0.50]}
 @pytest.mark.parametrize(
     ("repeats", "metric", "words"),
     [
-        ({1: [0.80, 0.85, 0.82], 0: [0.81, 0.82, 0.83]}, "val_accuracy", "more seeds would narrow"),
+        ({1: [0.80, 0.85, 0.82], 0: [0.81, 0.82, 0.83]}, "val_accuracy", "not distinguishable"),
         ({1: [0.90], 0: [0.80]}, "val_accuracy", "too few to say"),
         ({1: [0.70, 0.71, 0.70], 0: [0.80, 0.81, 0.80]}, "val_accuracy", "nothing that was tried"),
         ({1: [0.90, 0.91], 0: [None]}, "val_accuracy", "no repeat to compare with"),

@@ -2,7 +2,6 @@
 trials in them.
 """
 
-import math
 from typing import Any
 
 import optuna
@@ -28,17 +27,10 @@ def figures_of(
     return {title: (text, figure) for title, text, figure in figures}
 
 
-def test_importances_have_intervals_from_50_completed_trials_on() -> None:
-    for n_complete, has_intervals in ((49, False), (50, True)):
-        study = many_trials(2 * n_complete)
-        of_names = importances(summarize(study, metric="val_accuracy"))
-        assert len(of_names) == 4
-        bounds = [bound for item in of_names.values() for bound in (item.low, item.high)]
-        assert {math.isfinite(bound) for bound in bounds} == {has_intervals}
-        sentence, figure = figures_of(study)["Importances"]
-        assert "50 completed trials" in sentence
-        assert figure is not None
-        assert (figure.data[0].error_x.array is not None) == has_intervals
+def test_importances_are_of_all_hyperparameters_in_descending_order() -> None:
+    of_names = importances(summarize(many_trials(40), metric="val_accuracy"))
+    assert len(of_names) == 4
+    assert [*of_names.values()] == sorted(of_names.values(), reverse=True)
 
 
 @pytest.mark.parametrize(

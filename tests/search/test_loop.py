@@ -40,7 +40,7 @@ from tuning.study.gain import MIN_DRAWN_OF_END
 from tuning.study.trials import values_of
 from tuning.trackers.contents import tracked_trial
 from tuning.training.result import TrainingJob
-from tuning.workers.dispatcher import WorkerLimits
+from tuning.workers.dispatcher import Dispatcher
 from tuning.workers.messages import (
     EpochEnded,
     ErrorRaised,
@@ -290,12 +290,12 @@ def hold_messages(run: Run, monkeypatch: pytest.MonkeyPatch, *, until: Callable[
 def exceed_a_limit(run: Run, reason: FailureReason, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the worker of trial 1 exceed a limit after its first epoch."""
 
-    def exceeded(self: WorkerLimits) -> list[Any]:
-        jobs = run.search._dispatcher._jobs
+    def exceeded(self: Dispatcher[Any]) -> list[Any]:
+        jobs = {worker: training.job for worker, training in self._trainings.items()}
         hung = [worker for worker, job in jobs.items() if job.number == 1 and job.history]
         return [(worker, reason, "it hung") for worker in hung]
 
-    monkeypatch.setattr(WorkerLimits, "exceeded", exceeded)
+    monkeypatch.setattr(Dispatcher, "_exceeded", exceeded)
 
 
 def test_end_of_a_trial_is_written_to_the_study(end: End, ended: Run) -> None:

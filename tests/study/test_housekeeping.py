@@ -1,6 +1,5 @@
 """Files that no study needs: listed, and removed on request."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from tests.commands import Ran
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.study import housekeeping
-from tuning.study.housekeeping import Removable, find_removable, remove, trim_caches
+from tuning.study.housekeeping import Removable, find_removable, remove
 from tuning.study.lock import is_locked
 
 
@@ -81,18 +80,14 @@ def test_only_export_is_kept(results: ResultsDir) -> None:
         assert found(results) == []
 
 
-def test_caches_stay_while_a_new_study_tokenizes(
-    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_caches_stay_while_a_new_study_tokenizes(results: ResultsDir) -> None:
     """The new study has no study.json yet, and holds the lock of its folder."""
     make_litter(results)
     new = results.study("new")
     new.path.mkdir()
-    monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", 0)
     with FileLock(new.lock_path):
         paths = reasons(found(results), results)
         assert not [path for path in paths if path.startswith(("cache/", "artifacts"))]
-        assert trim_caches(results, own=results.study("s"), keep="") == []
 
 
 def test_study_that_can_not_be_read_keeps_all_caches(results: ResultsDir) -> None:
@@ -118,31 +113,6 @@ def test_study_in_a_storage_that_is_not_named_gets_no_file(results: ResultsDir) 
     results.database_path.unlink()
     assert found(results) == []
     assert not results.database_path.exists()
-
-
-def test_oldest_unused_caches_go_when_there_are_too_many_bytes(
-    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for age, name in enumerate(("new", "old")):
-        folder = results.path / "cache" / name
-        folder.mkdir()
-        (folder / "train.ids.npy").write_bytes(b"x" * 10_000)
-        os.utime(folder, (1_000_000 - age, 1_000_000 - age))
-    folders = {path.name for path in (results.path / "cache").iterdir() if path.is_dir()}
-
-    def trimmed(keep: str = "") -> list[str]:
-        return [path.name for path in trim_caches(results, own=results.study("s"), keep=keep)]
-
-    assert trimmed() == []
-    size = housekeeping.size(results.path / "cache")
-    monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", size - 1)
-    assert trimmed() == ["old"]
-    monkeypatch.setattr(housekeeping, "MAX_CACHE_BYTES", 0)
-    assert trimmed(keep="new") == []
-    assert trimmed() == ["new"]
-    # Data that a study uses stay, whatever their size.
-    used = folders - {"new", "old"}
-    assert used and all((results.path / "cache" / name).exists() for name in used)
 
 
 def test_clean_names_first_and_removes_with_yes(

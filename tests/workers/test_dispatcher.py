@@ -15,7 +15,6 @@ from tuning.training.result import Answer, TrainingJob
 from tuning.workers import dispatcher as dispatcher_module
 from tuning.workers.dispatcher import Dispatcher, run_jobs
 from tuning.workers.messages import Ending, EpochEnded, Train, TrainingEnded, TrainingFailed
-from tuning.workers.pool import AnyWorker
 
 JOB = TrainingJob(values={"units": 2}, target=TWO, train=TrainConfig(epochs=2), seed=0)
 REQUEST = Train("space.py", "corpus", JOB, takes_texts=False)
@@ -151,18 +150,17 @@ def test_time_in_which_the_coordinator_was_stopped_is_no_time_of_a_worker(
     """As by Ctrl-Z and fg, or in a container that was paused."""
     clock = SimpleNamespace(now=1_000.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(dispatcher_module, "time", clock)
-    watched = dispatcher_module.WorkerLimits(Limits(trial_seconds=90.0, silent_seconds=60.0))
-    (worker,) = FakePool(trains).workers
-    watched.begin(cast("AnyWorker", worker))
+    dispatcher = dispatcher_of(FakePool(trains), trial_seconds=90.0, silent_seconds=60.0)
+    start(dispatcher, "a")
     clock.now += 1.0
-    assert watched.exceeded() == []
+    assert dispatcher._exceeded() == []
     clock.now += 3_600.0
-    assert watched.exceeded() == []
+    assert dispatcher._exceeded() == []
     for _ in range(30):
         clock.now += 2.0
-        assert watched.exceeded() == []
+        assert dispatcher._exceeded() == []
     clock.now += 2.0
-    ((_, reason, _),) = watched.exceeded()
+    ((_, reason, _),) = dispatcher._exceeded()
     assert reason is FailureReason.SILENT
 
 

@@ -6,7 +6,6 @@ Imports neither Keras nor Optuna.
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import math
 import statistics
@@ -25,8 +24,6 @@ from tuning.evaluation.statistics import (
 )
 from tuning.metrics import metric_of, sign
 
-RESOLUTION = 0.01  # half-width of the interval for which `seeds_to_resolve` is computed
-MAX_SEEDS = 1000
 DIGITS = 12  # decimal digits of a mean, so that rounding errors of least squares break no tie
 
 
@@ -42,8 +39,6 @@ class Estimates:
         difference: `best` minus the baseline over the seeds that both have repeats on; None where
             one of the two has no repeat, or `best` is the baseline.
         n_pairs: number of the seeds of `difference`.
-        seeds_to_resolve: number of further seeds that would narrow the interval of `difference` to
-            ± `RESOLUTION`; None where `MAX_SEEDS` would not be enough.
         front: with several objectives, the finalists that no other finalist beats in all
             objectives by the means over the shared seeds, `best` first; else `best` alone.
     """
@@ -54,7 +49,6 @@ class Estimates:
     means: dict[int, Interval]
     difference: Interval | None
     n_pairs: int
-    seeds_to_resolve: int | None
     front: list[Finalist]
     confirmation: Confirmation
 
@@ -147,11 +141,9 @@ def estimate(confirmation: Confirmation | None) -> Estimates | None:
         (f for f in confirmation.finalists if not f.is_over_limit),
         key=lambda f: (direction * f.search_value, -f.trial),
     )
-    difference, n_pairs, further = _difference_to_baseline(confirmation, repeated, best)
+    difference, n_pairs = _difference_to_baseline(confirmation, repeated, best)
     front = pareto_front(ranked, lambda f: f.costs) if confirmation.has_costs else [best]
-    return Estimates(
-        best, len(seeds), search_best, means, difference, n_pairs, further, front, confirmation
-    )
+    return Estimates(best, len(seeds), search_best, means, difference, n_pairs, front, confirmation)
 
 
 def seed_spread(confirmation: Confirmation) -> float | None:
@@ -170,27 +162,23 @@ def seed_spread(confirmation: Confirmation) -> float | None:
 
 def _difference_to_baseline(
     confirmation: Confirmation, repeated: Sequence[Finalist], best: Finalist
-) -> tuple[Interval | None, int, int | None]:
-    """Return `difference`, `n_pairs` and `seeds_to_resolve` of `Estimates`."""
+) -> tuple[Interval | None, int]:
+    """Return `difference` and `n_pairs` of `Estimates`."""
     baseline = confirmation.baseline
     if baseline is None or baseline not in repeated or best is baseline:
-        return None, 0, None
+        return None, 0
     alike = [f for f in repeated if f.is_trained is best.is_trained and f is not baseline]
     pairs = {f.trial: _differences(f, baseline) for f in alike}
     of_best = list(pairs[best.trial].values())
     if not of_best:
-        return None, 0, None
-    fit, n_values, overlap = _fit(pairs), len(of_best), confirmation.overlap
+        return None, 0
+    fit = _fit(pairs)
     n_pairs = len({seed for seed, _ in pairs[best.trial]})
     n_compared = sum(not f.is_baseline for f in confirmation.finalists)
-    variance = fit.variance / effective_number(n_values, overlap)
+    variance = fit.variance / effective_number(len(of_best), confirmation.overlap)
     difference = _interval(statistics.mean(of_best), variance, fit.degrees, n_compared=n_compared)
-    difference = replace(difference, scale=statistics.mean(best.repeat_values.values()))
-    if not fit.degrees:
-        return difference, n_pairs, None
-    further = _values_to_resolve(fit, n_values, n_compared=n_compared, overlap=overlap)
-    per_seed = n_values // n_pairs
-    return difference, n_pairs, None if further is None else math.ceil(further / per_seed)
+    scale = statistics.mean(best.repeat_values.values())
+    return replace(difference, scale=scale), n_pairs
 
 
 def _differences(finalist: Finalist, baseline: Finalist) -> dict[tuple[int, int], float]:
@@ -284,20 +272,3 @@ def _interval(
         return Interval(mean, math.nan, math.nan)
     half = dunnett_critical_value(n_compared, round(degrees, 3)) * math.sqrt(variance_of_mean)
     return Interval(mean, mean - half, mean + half)
-
-
-def _values_to_resolve(
-    fit: _TwoWayFit, n_pairs: int, *, n_compared: int, overlap: float
-) -> int | None:
-    """Return the number of further pairs that narrow the interval of their mean to ± `RESOLUTION`;
-    None where `MAX_SEEDS` pairs are too few. The degrees of freedom grow with the pairs.
-    """
-
-    def resolves(n: int) -> bool:
-        degrees = round(fit.degrees * (n - 1) / max(n_pairs - 1, 1), 3)
-        error = math.sqrt(fit.variance / effective_number(n, overlap))
-        return dunnett_critical_value(n_compared, degrees) * error <= RESOLUTION
-
-    # An interval narrows with every pair, so the first `n` that resolves can be bisected.
-    n = bisect.bisect_left(range(MAX_SEEDS), True, lo=max(n_pairs, 2), key=resolves)
-    return n - n_pairs if n < MAX_SEEDS else None

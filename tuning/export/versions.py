@@ -67,15 +67,9 @@ def publish(temporary: Path, best: Path, *, number: int) -> None:
     with translated(best):
         # Without a folder to move, this raises before the earlier export has moved.
         temporary.stat()
-        moved = best.exists()
-        if moved:
+        if best.exists():
             best.replace(old)
-        try:
-            temporary.replace(best)
-        except OSError:
-            if moved:
-                old.replace(best)
-            raise
+        temporary.replace(best)
     for path in list(earlier(best).values())[N_KEPT:]:
         shutil.rmtree(path, ignore_errors=True)
 

@@ -8,7 +8,7 @@ import statistics
 from scipy import stats
 
 from tuning.commands import typed
-from tuning.confirmation.estimates import RESOLUTION, Estimates
+from tuning.confirmation.estimates import Estimates
 from tuning.confirmation.plan import expected_cost
 from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
 from tuning.evaluation.statistics import LEVEL, Verdict
@@ -125,15 +125,12 @@ def _against_the_baseline(estimates: Estimates) -> str:
     name = f"the baseline{' (which is over a limit)' if is_over else ''}"
     seeds = counted_seeds(estimates.n_pairs, "shared", is_resplit=confirmation.is_resplit)
     direction = sign(confirmation.metric)
-    is_clear, more = change.verdict(direction) is not Verdict.UNCLEAR, ""
+    head = f"Against {name} it has {change.signed} on {seeds}"
     if math.isnan(change.low):
-        more = ", too few to say whether that is chance"
-    elif estimates.seeds_to_resolve and not (is_clear and estimates.is_confirmed):
-        further = counted(estimates.seeds_to_resolve, "more seed")
-        more = f"; {further} would narrow the interval to ± {RESOLUTION:g}"
-    if math.isnan(change.low) or (is_clear and not estimates.is_confirmed):
-        return f"Against {name} it has {change.signed} on {seeds}{more}."
-    return f"It is {change.against(name, direction)} on {seeds}{more}."
+        return f"{head}, too few to say whether that is chance."
+    if change.verdict(direction) is not Verdict.UNCLEAR and not estimates.is_confirmed:
+        return f"{head}."
+    return f"It is {change.against(name, direction)} on {seeds}."
 
 
 def lower_mean(estimates: Estimates) -> float | None:

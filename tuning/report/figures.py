@@ -4,7 +4,6 @@ sentence about each.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.statistics import Interval
 from tuning.report.tables import trial_label, with_best
 from tuning.spaces.loading import SearchSpace
-from tuning.study.importances import MIN_INTERVAL_TRIALS, MIN_TRIALS, importances, study_of
+from tuning.study.importances import MIN_TRIALS, importances, study_of
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import epoch_values, is_pruned_early, step_of
 
@@ -103,14 +102,13 @@ def _plots(
     importance_of = importances(summary)
     ordered = sorted(
         (item.name for item in space.searched if not item.conditions),
-        key=lambda name: -importance_of[name].value if name in importance_of else 0.0,
+        key=lambda name: -importance_of.get(name, 0.0),
     )
     if importance_of or len(summary.ranked) < MIN_TRIALS:
         yield Plot(
             "Importances",
-            "How much each hyperparameter decides whether a trial is in the best tenth (PED-ANOVA)."
-            f" Lines, from {MIN_INTERVAL_TRIALS} completed trials on, are 95 % intervals of the"
-            " bootstrap over trials.",
+            "How much each hyperparameter decides whether a trial is in the best tenth of the"
+            " completed trials (PED-ANOVA).",
             lambda: importance_figure(importance_of),
             MIN_TRIALS,
         )
@@ -233,11 +231,9 @@ def history(study: optuna.Study, summary: Summary) -> go.Figure:
     return figure
 
 
-def importance_figure(importance_of: dict[str, Interval]) -> go.Figure:
+def importance_figure(importance_of: dict[str, float]) -> go.Figure:
     names = list(reversed(importance_of))
-    values = [importance_of[name].value for name in names]
-    has_intervals = not all(math.isnan(interval.low) for interval in importance_of.values())
-    error = error_bars([importance_of[name] for name in names]) if has_intervals else None
+    values = [importance_of[name] for name in names]
     figure = go.Figure(layout=LAYOUT)
     figure.add_bar(
         x=values,
@@ -246,7 +242,6 @@ def importance_figure(importance_of: dict[str, Interval]) -> go.Figure:
         text=[f"{value:.2f}" for value in values],
         textposition="inside",
         insidetextanchor="start",
-        error_x=error,
     )
     figure.update_xaxes(title="importance", rangemode="tozero")
     figure.update_yaxes(automargin=True)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from tuning.commands import typed
-from tuning.confirmation.estimates import RESOLUTION
 from tuning.errors import StorageError, StudyError
 from tuning.evaluation.statistics import Interval, Verdict, as_shown, mean_interval
 from tuning.metrics import metric_text, sign
@@ -24,6 +23,8 @@ from tuning.study.study import StudyRecord, read_record
 from tuning.study.trials import attributes_of, busy_seconds, seconds_of, value_of
 
 logger = logging.getLogger(__name__)
+
+SMALL_LEAD = 0.01  # maximum lead of a space that is said to be as good as another
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +165,7 @@ def choice(spaces: Sequence[SpaceResult]) -> list[str]:
     tied = [
         other for other in others if leads[other.study].verdict(direction) is not Verdict.BETTER
     ]
-    near = [other for other in tied if direction * as_shown(leads[other.study]).value <= RESOLUTION]
+    near = [other for other in tied if direction * as_shown(leads[other.study]).value <= SMALL_LEAD]
     n_seeds = len({seed for seed, _ in best.repeats})
     seeds = counted_seeds(n_seeds, "fresh", is_resplit=best.overlap > 0)
     texts = [

@@ -306,7 +306,7 @@ class Search:
         now, running = time.monotonic(), self._dispatcher.running
         left = seconds_left(
             self._writer.summary.trials,
-            [opened.history for opened in running],
+            n_running=len(running),
             n_new=self._proposals.n_new(self._n_wanted()),
             n_workers=self._coordinators.n_workers,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +50,6 @@ from tuning.study.coordinators import (
     searched_seconds,
     set_n_trials,
 )
-from tuning.study.housekeeping import trim_caches
 from tuning.study.lock import study_lock
 from tuning.study.prepare import require_fitting
 from tuning.study.samplers import grid_points
@@ -64,8 +62,6 @@ from tuning.study.study import (
     require_same_encoders,
 )
 from tuning.study.summary import summarize
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +127,6 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
         require_fitting(config, corpus, space)
 
     def open_or_create(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> optuna.Study:
-        for path in trim_caches(results, own=folder, keep=corpus.fingerprint):
-            logger.info("removed %s: no study used it, and tokenized data have a limit", path)
         return open_study(
             results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
         )

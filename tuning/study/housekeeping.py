@@ -1,6 +1,4 @@
-"""The removal of files in the results folder that no study needs, and of the oldest caches beyond
-a total size.
-"""
+"""The removal of files in the results folder that no study needs."""
 
 from __future__ import annotations
 
@@ -21,9 +19,6 @@ from tuning.study.lock import is_locked
 from tuning.study.storage import missing_file, open_storage
 from tuning.study.study import read_record
 
-# Maximum total size of tokenized data. The data of 1,000,000 reviews take 0.4 GiB.
-MAX_CACHE_BYTES = 10 * 2**30
-
 
 @dataclass(frozen=True)
 class Removable:
@@ -41,7 +36,8 @@ def find_removable(results: ResultsDir, *, storage_url: str) -> list[Removable]:
     # The storage is opened at the first use. Opening a file that does not exist would create it.
     opened = None if missing_file(storage_url) else cache(partial(open_storage, storage_url))
     reasons = [(path, reason) for study in idle for path, reason in _of_study(study, opened)]
-    if not is_any_locked(results):
+    # A process may work on a study that has no `study.json` yet.
+    if not any(map(is_locked, results.path.glob("*/owner.lock"))):
         reasons += [(path, "no study uses these tokenized data") for path in unused_caches(results)]
         # Earlier versions stored the confusion matrices of the best trials for the Dashboard.
         artifacts = results.path / "artifacts"
@@ -56,34 +52,6 @@ def remove(removables: list[Removable]) -> None:
                 shutil.rmtree(item.path)
             else:
                 item.path.unlink(missing_ok=True)
-
-
-def trim_caches(results: ResultsDir, *, own: StudyDir, keep: str) -> list[Path]:
-    """Remove the oldest tokenized data that no study uses, until all tokenized data take at most
-    `MAX_CACHE_BYTES`; return the folders. Nothing is removed while a process works on another study
-    than `own`, which may use data that its `study.json` does not name yet. The data `keep` always
-    stay.
-    """
-    removed: list[Path] = []
-    total = size(results.path / "cache")
-    if total <= MAX_CACHE_BYTES or is_any_locked(results, but=own):
-        return removed
-    for path in sorted(unused_caches(results), key=lambda path: path.stat().st_mtime):
-        if total <= MAX_CACHE_BYTES:
-            break
-        if path.name != keep:
-            total -= size(path)
-            shutil.rmtree(path, ignore_errors=True)
-            removed.append(path)
-    return removed
-
-
-def is_any_locked(results: ResultsDir, *, but: StudyDir | None = None) -> bool:
-    """Return whether a process works on a study, which may have no `study.json` yet."""
-    locks = [
-        path for path in results.path.glob("*/owner.lock") if but is None or path.parent != but.path
-    ]
-    return any(is_locked(path) for path in locks)
 
 
 def unused_caches(results: ResultsDir) -> list[Path]:

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from tuning.config import Limits
 from tuning.outcomes import LOST_REASONS, MAX_LOST, FailureReason
@@ -34,32 +34,95 @@ Job = TypeVar("Job")  # The caller's object for one training.
 
 
 @dataclass
-class _Activity:
-    """A worker's activity in its trial. Times are those of `time.monotonic`."""
+class _Training(Generic[Job]):
+    """A job and the activity of its worker. Times are those of `time.monotonic`."""
 
+    job: Job
     started: float
     last_active: float  # Time of the last message or of the last computation.
-    cpu_seconds: float
+    cpu_seconds: float = 0.0
 
 
-class WorkerLimits:
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._watched: dict[AnyWorker, _Activity] = {}
+class Dispatcher(Generic[Job]):
+    """The jobs that the workers of a pool have now, at most one for each worker.
+
+    A job is removed with its last event, before the caller receives that event.
+    """
+
+    def __init__(self, pool: AnyPool, limits: Limits) -> None:
+        self._pool, self._limits = pool, limits
+        self._trainings: dict[AnyWorker, _Training[Job]] = {}
+        # Number of trainings of each worker since its start.
+        self._n_trainings: Counter[AnyWorker] = Counter()
+        self._next = 0  # Index of the worker that comes first in `free`.
         self._measured_at = time.monotonic()
 
-    def begin(self, worker: AnyWorker) -> None:
+    @property
+    def running(self) -> Sequence[Job]:
+        return [training.job for training in self._trainings.values()]
+
+    @property
+    def has_ready_worker(self) -> bool:
+        return any(worker.is_ready for worker in self._pool.workers)
+
+    def free(self) -> list[AnyWorker]:
+        """The order rotates: the worker that was given the last job comes last."""
+        workers = [*self._pool.workers[self._next :], *self._pool.workers[: self._next]]
+        return [worker for worker in workers if worker.is_ready and worker not in self._trainings]
+
+    def start(self, worker: AnyWorker, job: Job, request: Train) -> None:
         now = time.monotonic()
-        self._watched[worker] = _Activity(now, now, 0.0)
+        self._trainings[worker] = _Training(job, now, now)
+        self._next = (self._pool.workers.index(worker) + 1) % len(self._pool.workers)
+        worker.send(request)
 
-    def received(self, worker: AnyWorker) -> None:
-        if worker in self._watched:
-            self._watched[worker].last_active = time.monotonic()
+    def reply(self, job: Job, answer: Answer) -> None:
+        # The threads of workers without a job are shared by the others.
+        n_threads = self._pool.threads_of_each(len(self._trainings))
+        self._worker_of(job).send(Reply(answer, n_threads))
 
-    def end(self, worker: AnyWorker) -> None:
-        self._watched.pop(worker, None)
+    def release(self, job: Job) -> None:
+        """Remove a job whose worker will end with the pool. No event of the job follows."""
+        del self._trainings[self._worker_of(job)]
 
-    def exceeded(self) -> list[tuple[AnyWorker, FailureReason, str]]:
+    def events(self, seconds: float) -> Iterator[tuple[Job, EpochEnded | Ending]]:
+        """Yield the messages that arrive within `seconds`, each with its job.
+
+        A worker that ended unexpectedly or exceeded a limit is replaced, and the event of its job
+        is a `TrainingFailed`. A worker is also replaced after the pool's maximum number of
+        trainings.
+        """
+        for worker, message in self._pool.wait(seconds):
+            replaced = self._replace(worker) if message is None else None
+            if worker not in self._trainings:
+                continue
+            training = self._trainings[worker]
+            training.last_active = time.monotonic()
+            if isinstance(message, EpochEnded):
+                yield training.job, message
+                continue
+            del self._trainings[worker]
+            if replaced:
+                detail = f"its worker {worker.ending} and was replaced by {replaced.description}"
+                yield training.job, TrainingFailed(FailureReason.LOST, detail)
+                continue
+            self._n_trainings[worker] += 1
+            if self._n_trainings[worker] == self._pool.max_trainings:
+                self._replace(worker)
+            yield training.job, cast(Ending, message)
+        for worker, reason, detail in self._exceeded():
+            self._replace(worker)
+            job = self._trainings.pop(worker).job
+            yield job, TrainingFailed(reason, f"{detail}, and was replaced")
+
+    def _worker_of(self, job: Job) -> AnyWorker:
+        return next(worker for worker, own in self._trainings.items() if own.job is job)
+
+    def _replace(self, worker: AnyWorker) -> AnyWorker:
+        del self._n_trainings[worker]  # A counter deletes nothing if it lacks the worker.
+        return self._pool.replace(worker)
+
+    def _exceeded(self) -> list[tuple[AnyWorker, FailureReason, str]]:
         """Return the workers that exceed a limit, each with the reason and the text of the failure.
 
         A call within `CHECK_SECONDS` of the previous measurement returns an empty list. Workers
@@ -72,113 +135,36 @@ class WorkerLimits:
         # Time in which the coordinator itself was stopped, by Ctrl-Z or a paused container, is no
         # time of the workers.
         if unseen > MAX_UNSEEN_SECONDS:
-            for activity in self._watched.values():
-                activity.started = min(activity.started + unseen, now)
-                activity.last_active = now
+            for training in self._trainings.values():
+                training.started = min(training.started + unseen, now)
+                training.last_active = now
         reasons = {
-            worker: self._reason(activity, worker.measure())
-            for worker, activity in self._watched.items()
+            worker: _reason(training, worker.measure(), self._limits)
+            for worker, training in self._trainings.items()
         }
         return [(worker, *reason) for worker, reason in reasons.items() if reason]
 
-    def _reason(self, activity: _Activity, usage: Usage | None) -> tuple[FailureReason, str] | None:
-        limits, now = self._limits, time.monotonic()
-        memory_mb = usage.memory_mb if usage else 0.0
-        if usage and usage.cpu_seconds - activity.cpu_seconds >= BUSY_SECONDS:
-            activity.last_active, activity.cpu_seconds = now, usage.cpu_seconds
-        if limits.trial_seconds is not None and now - activity.started > limits.trial_seconds:
-            detail = f"it ran for more than {limits.trial_seconds:g} s (trial_seconds)"
-            return FailureReason.TOO_LONG, detail
-        if limits.trial_memory_mb is not None and memory_mb > limits.trial_memory_mb:
-            detail = (
-                f"its worker used {memory_mb:,.0f} MB of memory; trial_memory_mb is"
-                f" {limits.trial_memory_mb:,.0f}"
-            )
-            return FailureReason.OUT_OF_MEMORY, detail
-        if now - activity.last_active > limits.silent_seconds:
-            detail = f"its worker was inactive for {limits.silent_seconds:g} s (silent_seconds)"
-            return FailureReason.SILENT, detail
-        return None
 
-
-class Dispatcher(Generic[Job]):
-    """The jobs that the workers of a pool have now, at most one for each worker.
-
-    A job is removed with its last event, before the caller receives that event.
-    """
-
-    def __init__(self, pool: AnyPool, limits: Limits) -> None:
-        self._pool, self._limits = pool, WorkerLimits(limits)
-        self._jobs: dict[AnyWorker, Job] = {}
-        # Number of trainings of each worker since its start.
-        self._n_trainings: Counter[AnyWorker] = Counter()
-        self._next = 0  # Index of the worker that comes first in `free`.
-
-    @property
-    def running(self) -> Sequence[Job]:
-        return [*self._jobs.values()]
-
-    @property
-    def has_ready_worker(self) -> bool:
-        return any(worker.is_ready for worker in self._pool.workers)
-
-    def free(self) -> list[AnyWorker]:
-        """The order rotates: the worker that was given the last job comes last."""
-        workers = [*self._pool.workers[self._next :], *self._pool.workers[: self._next]]
-        return [worker for worker in workers if worker.is_ready and worker not in self._jobs]
-
-    def start(self, worker: AnyWorker, job: Job, request: Train) -> None:
-        self._jobs[worker] = job
-        self._next = (self._pool.workers.index(worker) + 1) % len(self._pool.workers)
-        self._limits.begin(worker)
-        worker.send(request)
-
-    def reply(self, job: Job, answer: Answer) -> None:
-        # The threads of workers without a job are shared by the others.
-        n_threads = self._pool.threads_of_each(len(self._jobs))
-        self._worker_of(job).send(Reply(answer, n_threads))
-
-    def release(self, job: Job) -> None:
-        """Remove a job whose worker will end with the pool. No event of the job follows."""
-        self._drop(self._worker_of(job))
-
-    def events(self, seconds: float) -> Iterator[tuple[Job, EpochEnded | Ending]]:
-        """Yield the messages that arrive within `seconds`, each with its job.
-
-        A worker that ended unexpectedly or exceeded a limit is replaced, and the event of its job
-        is a `TrainingFailed`. A worker is also replaced after the pool's maximum number of
-        trainings.
-        """
-        for worker, message in self._pool.wait(seconds):
-            self._limits.received(worker)
-            replaced = self._replace(worker) if message is None else None
-            if worker not in self._jobs:
-                continue
-            if isinstance(message, EpochEnded):
-                yield self._jobs[worker], message
-            elif replaced:
-                detail = f"its worker {worker.ending} and was replaced by {replaced.description}"
-                yield self._drop(worker), TrainingFailed(FailureReason.LOST, detail)
-            else:
-                job = self._drop(worker)
-                self._n_trainings[worker] += 1
-                if self._n_trainings[worker] == self._pool.max_trainings:
-                    self._replace(worker)
-                yield job, cast(Ending, message)
-        for worker, reason, detail in self._limits.exceeded():
-            self._replace(worker)
-            yield self._drop(worker), TrainingFailed(reason, f"{detail}, and was replaced")
-
-    def _worker_of(self, job: Job) -> AnyWorker:
-        return next(worker for worker, its_job in self._jobs.items() if its_job is job)
-
-    def _replace(self, worker: AnyWorker) -> AnyWorker:
-        del self._n_trainings[worker]  # A counter deletes nothing if it lacks the worker.
-        return self._pool.replace(worker)
-
-    def _drop(self, worker: AnyWorker) -> Job:
-        self._limits.end(worker)
-        return self._jobs.pop(worker)
+def _reason(
+    training: _Training[Any], usage: Usage | None, limits: Limits
+) -> tuple[FailureReason, str] | None:
+    now = time.monotonic()
+    memory_mb = usage.memory_mb if usage else 0.0
+    if usage and usage.cpu_seconds - training.cpu_seconds >= BUSY_SECONDS:
+        training.last_active, training.cpu_seconds = now, usage.cpu_seconds
+    if limits.trial_seconds is not None and now - training.started > limits.trial_seconds:
+        detail = f"it ran for more than {limits.trial_seconds:g} s (trial_seconds)"
+        return FailureReason.TOO_LONG, detail
+    if limits.trial_memory_mb is not None and memory_mb > limits.trial_memory_mb:
+        detail = (
+            f"its worker used {memory_mb:,.0f} MB of memory; trial_memory_mb is"
+            f" {limits.trial_memory_mb:,.0f}"
+        )
+        return FailureReason.OUT_OF_MEMORY, detail
+    if now - training.last_active > limits.silent_seconds:
+        detail = f"its worker was inactive for {limits.silent_seconds:g} s (silent_seconds)"
+        return FailureReason.SILENT, detail
+    return None
 
 
 def run_jobs(
