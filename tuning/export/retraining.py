@@ -5,6 +5,7 @@ and validation splits.
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,10 @@ from tuning.data.files import Progress
 from tuning.errors import ExportError
 from tuning.evaluation.scores import ModelScores, Scores
 from tuning.export.writers import Source
+from tuning.hardware import available_gpus
 from tuning.inputs.corpus import Corpus
+from tuning.inputs.features import TRAINED_LAYERS
+from tuning.inputs.kinds import FEATURES
 from tuning.metrics import metric_of
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import (
@@ -31,14 +35,7 @@ from tuning.spaces.loading import (
 )
 from tuning.study.prepare import sizes_of
 from tuning.study.summary import Summary
-from tuning.study.trials import (
-    attributes_of,
-    busy_seconds,
-    seconds_of,
-    value_of,
-    values_of,
-    was_trained,
-)
+from tuning.study.trials import attributes_of, busy_seconds, value_of, values_of, was_trained
 from tuning.targets.target import Array
 from tuning.training import fit, loops
 from tuning.training.result import FitResult
@@ -55,6 +52,9 @@ from tuning.workers.messages import (
 from tuning.workers.pool import Pool, default_workers, with_memory
 
 logger = logging.getLogger(__name__)
+
+# How many times faster an encoder trains with twice as many threads: an assumption.
+SPEEDUP = 1.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,14 +184,14 @@ def _train(
     done = dict.fromkeys(requests, 0.0)
     results: dict[Retraining, FitResult] = {}
     # The longest training would run alone at the end if it began last.
-    in_order = sorted(requests, key=lambda own: busy_seconds(seconds_of(own.trial)), reverse=True)
-    n_workers = min(len(requests), default_workers())
+    longest_first = dict(sorted(requests.items(), key=lambda item: _seconds(item[0]), reverse=True))
+    n_workers = _n_workers(requests)
     limits = with_memory(Limits(), n_workers=n_workers)
     if progress:
         progress(doing, 0.0)
     with Pool(n_workers, log_path=log_path, memory_mb=limits.trial_memory_mb) as pool:
         dispatcher: Dispatcher[Retraining] = Dispatcher(pool, limits)
-        for retraining, message in run_jobs(dispatcher, {own: requests[own] for own in in_order}):
+        for retraining, message in run_jobs(dispatcher, longest_first):
             if isinstance(message, EpochEnded):
                 done[retraining] = message.epoch.number
                 if progress:  # A space's own `fit` may train more epochs than it was asked for.
@@ -199,6 +199,39 @@ def _train(
             else:
                 results[retraining] = _result_of(retraining.trial, message)
     return results
+
+
+def _seconds(retraining: Retraining) -> float:
+    return busy_seconds(attributes_of(retraining.trial).get("seconds", {}))
+
+
+def _n_workers(requests: Mapping[Retraining, Train]) -> int:
+    """Return the number of workers. The products of a pretrained encoder use all threads of a
+    worker, so the encoders of a machine without GPUs may end sooner in fewer workers.
+    """
+    most = min(len(requests), default_workers())
+    has_encoder = any(
+        "preset" in values and (FEATURES.declared_by not in values or values.get(TRAINED_LAYERS))
+        for values in (request.job.values for request in requests.values())
+    )
+    if available_gpus() or not has_encoder:
+        return most
+    return n_workers_of([*map(_seconds, requests)], most=most)
+
+
+def n_workers_of(seconds: Sequence[float], *, most: int) -> int:
+    """Return the number of workers, up to `most`, with which trainings end first if twice as many
+    threads make a training `SPEEDUP` times as fast; of equally good numbers the largest. `seconds`
+    are the durations of the trainings with all threads.
+    """
+
+    def end(n_workers: int) -> float:
+        ends = [0.0] * n_workers
+        for duration in sorted(seconds, reverse=True):
+            ends[ends.index(min(ends))] += duration * n_workers ** math.log2(SPEEDUP)
+        return max(ends)
+
+    return min(range(most, 0, -1), key=end)
 
 
 def _result_of(trial: FrozenTrial, message: Ending) -> FitResult:
