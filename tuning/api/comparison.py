@@ -95,21 +95,11 @@ class Comparison:
         """
         import pandas as pd
 
-        rows = [
-            {
-                "space": result.space,
-                "study": result.study,
-                "accuracy": result.accuracy and result.accuracy.value,
-                "low": result.accuracy and result.accuracy.low,
-                "high": result.accuracy and result.accuracy.high,
-                "search_value": result.search_value,
-                "n_trials": result.n_trials,
-                "train_seconds": result.train_seconds,
-                "n_parameters": result.n_parameters,
-                "latency_ms": result.latency_ms,
-            }
-            for result in self._space_results()
-        ]
+        rows = []
+        for result in self._space_results():
+            rows.append(vars(result).copy())
+            if mean := result.accuracy:
+                rows[-1] |= {"accuracy": mean.value, "low": mean.low, "high": mean.high}
         return pd.DataFrame(rows, columns=["space", "study", *KINDS]).astype(KINDS)
 
     def _space_results(self) -> list[SpaceResult]:
