@@ -60,7 +60,7 @@ def written(
 
     file = io.StringIO(newline="")
     labeled = streaming.label(rows, model, target, problem_of=problem_of)
-    counts = write(labeled, file, lambda counts: None)
+    counts = write(labeled, file)
     return file.getvalue().splitlines(), counts
 
 
@@ -250,7 +250,7 @@ def fake(texts):
 
 with streaming.whole_file(streaming.Path(sys.argv[1] + ".out")) as file:
     labelled = streaming.label(stream_rows(sys.argv[1]), fake, target_of(("bad", "good")))
-    counts = streaming.write_csv_rows(labelled, file, lambda counts: None)
+    counts = streaming.write_csv_rows(labelled, file)
 print(counts.n_rows, re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
 

@@ -131,17 +131,15 @@ def write_csv_rows(
         cells = added_cells(row, prediction, has_bounds=has_bounds)
         writer.writerow([no_formula(row.file), row.number, *cells])
 
-    return _write(labeled, write, on_chunk)
+    return _write(labeled, write)
 
 
-def write_json_rows(
-    labeled: Iterable[Labeled], file: IO[str], on_chunk: Callable[[Counts], None]
-) -> Counts:
+def write_json_rows(labeled: Iterable[Labeled], file: IO[str]) -> Counts:
     def write(row: Row, prediction: Prediction | None) -> None:
         values = json_values(prediction) if prediction else {"problem": row.problem}
         file.write(json_line({"file": row.file, "row": row.number, **values}) + "\n")
 
-    return _write(labeled, write, on_chunk)
+    return _write(labeled, write)
 
 
 def added_cells(row: Row, prediction: Prediction | None, *, has_bounds: bool) -> list[str]:
@@ -168,17 +166,12 @@ def json_values(prediction: Prediction) -> dict[str, Any]:
     return {**values, "problem": prediction.problem} if prediction.problem else values
 
 
-def _write(
-    labeled: Iterable[Labeled],
-    write: Callable[[Row, Prediction | None], None],
-    on_chunk: Callable[[Counts], None],
-) -> Counts:
+def _write(labeled: Iterable[Labeled], write: Callable[[Row, Prediction | None], None]) -> Counts:
     counts = Counts()
     for chunk in labeled:
         for row, prediction in chunk:
             write(row, prediction)
         counts.add(chunk)
-        on_chunk(counts)
     return counts
 
 
