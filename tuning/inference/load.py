@@ -97,7 +97,7 @@ def predictions_of(
 ) -> list[Prediction | None]:
     """Return the prediction of each text; None for a text for which the model gives NaN."""
     labels, values = target.labels_of(target.decide(outputs)), target.confidence(outputs)
-    undefined = np.isnan(outputs).any(axis=1)
+    undefined = np.isnan(outputs.sum(axis=1))
     rows = zip(texts, labels, values, target.bounds(outputs), undefined, strict=True)
     return [
         None if is_nan else Prediction(text, label, p, problem_of(text), bounds)
