@@ -218,10 +218,10 @@ def test_every_path_of_the_code_is_in_the_results_layout() -> None:
     results = ResultsDir(Path())
     study = results.study("s")
     paths = [
-        getattr(folder, name)
+        path
         for folder in (study, results)
-        for name, attribute in vars(type(folder)).items()
-        if isinstance(attribute, property) and name != "name"
+        for name in vars(type(folder))
+        if isinstance(path := getattr(folder, name), Path)
     ]
     paths += [
         *(study.history_path(17), study.error_path(17), study.checkpoint_path(17)),

@@ -43,26 +43,20 @@ __all__ = [
 
 # The names are imported at their first use: `import tuning` is part of every command and worker.
 _HOMES = {
-    "Comparison": "tuning.api.comparison",
-    "Configuration": "tuning.api.study",
-    "Data": "tuning.config",
-    "Limits": "tuning.config",
-    "Workers": "tuning.config",
-    "Export": "tuning.api.exports",
-    "Study": "tuning.api.study",
-    "TuningError": "tuning.errors",
-    "compare": "tuning.api.comparison",
-    "load_comparison": "tuning.api.comparison",
-    "load_export": "tuning.api.exports",
-    "load_study": "tuning.api.study",
-    "tune": "tuning.api.search",
+    "tuning.api.comparison": ("Comparison", "compare", "load_comparison"),
+    "tuning.api.exports": ("Export", "load_export"),
+    "tuning.api.search": ("tune",),
+    "tuning.api.study": ("Configuration", "Study", "load_study"),
+    "tuning.config": ("Data", "Limits", "Workers"),
+    "tuning.errors": ("TuningError",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

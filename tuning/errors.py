@@ -29,48 +29,34 @@ class TuningError(Exception):
     """
 
 
-class ArgumentError(TuningError, ValueError):
-    """An argument lies outside its range, or contradicts another argument.
-
-    The error is a `ValueError` too, which callers of the library can catch without this class.
-    """
+class ArgumentError(TuningError, ValueError): ...
 
 
-class DataError(TuningError):
-    """The data can't be read, or can't be used for classification."""
+class DataError(TuningError): ...
 
 
-class SpaceError(TuningError):
-    """A search space is missing, incomplete or has no Optuna counterpart."""
+class SpaceError(TuningError): ...
 
 
 class SpaceBug(SpaceError):
-    """A search space's code raised an exception; `traceback` is the exception's traceback."""
-
     def __init__(self, message: str, *, traceback: str) -> None:
         super().__init__(message)
         self.traceback = traceback
 
 
-class StudyError(TuningError):
-    """A study can't be opened, continued or read."""
+class StudyError(TuningError): ...
 
 
-class StorageError(TuningError):
-    """Results can't be written or read."""
+class StorageError(TuningError): ...
 
 
-class PoolError(TuningError):
-    """Workers can't be started on the cluster."""
+class PoolError(TuningError): ...
 
 
-class ExportError(TuningError):
-    """An export is missing, unfinished or wrong."""
+class ExportError(TuningError): ...
 
 
-class ServeError(TuningError):
-    """The server can't be started."""
+class ServeError(TuningError): ...
 
 
-class TrackerError(TuningError):
-    """A study can't be written to a tracker."""
+class TrackerError(TuningError): ...

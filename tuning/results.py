@@ -1,5 +1,7 @@
 """The paths of all files below `results/`."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,72 +22,41 @@ def staged(path: Path) -> Path:
     return path.with_name(f"{path.name}.tmp")
 
 
+class _File:
+    """The path of a file or folder in a study's folder."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, study: StudyDir, owner: type) -> Path:
+        return study.path / self._name
+
+
 @dataclass(frozen=True)
 class StudyDir:
     path: Path
+
+    config_path = _File("study.json")
+    space_path = _File("search_space.json")
+    log_path = _File("tuning.log")
+    lock_path = _File("owner.lock")
+    lock_holder_path = _File("owner.json")
+    coordinator_path = _File("coordinator.json")
+    report_path = _File("report.html")
+    trials_csv_path = _File("trials.csv")
+    labels_csv_path = _File("labels_to_check.csv")
+    confirmation_path = _File("confirmation.json")
+    test_path = _File("test.json")
+    test_predictions_path = _File("test.npz")
+    best_dir = _File("best")
+    export_lock_path = _File("best.lock")
 
     @property
     def name(self) -> str:
         return self.path.name
 
-    @property
-    def config_path(self) -> Path:
-        return self.path / "study.json"
-
-    @property
-    def space_path(self) -> Path:
-        return self.path / "search_space.json"
-
-    @property
-    def log_path(self) -> Path:
-        return self.path / "tuning.log"
-
-    @property
-    def lock_path(self) -> Path:
-        return self.path / "owner.lock"
-
-    @property
-    def export_lock_path(self) -> Path:
-        return self.path / "best.lock"
-
     def tracker_lock_path(self, digest: str) -> Path:
         return self.path / "trackers" / f"{digest}.lock"
-
-    @property
-    def lock_holder_path(self) -> Path:
-        return self.path / "owner.json"
-
-    @property
-    def coordinator_path(self) -> Path:
-        return self.path / "coordinator.json"
-
-    @property
-    def report_path(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def trials_csv_path(self) -> Path:
-        return self.path / "trials.csv"
-
-    @property
-    def labels_csv_path(self) -> Path:
-        return self.path / "labels_to_check.csv"
-
-    @property
-    def confirmation_path(self) -> Path:
-        return self.path / "confirmation.json"
-
-    @property
-    def test_path(self) -> Path:
-        return self.path / "test.json"
-
-    @property
-    def test_predictions_path(self) -> Path:
-        return self.path / "test.npz"
-
-    @property
-    def best_dir(self) -> Path:
-        return self.path / "best"
 
     def history_path(self, number: int) -> Path:
         return self.path / "trials" / f"{number:04d}" / "history.csv"

@@ -11,7 +11,6 @@ import pytest
 from tests.commands import Ran
 from tests.studies import Setting
 from tuning.api.tracking import require_trackers, track, watching
-from tuning.config import TrainConfig
 from tuning.errors import ArgumentError, TrackerError
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.events import Event, Outcome, Progressed, SearchEnded, SearchStarted, Subscriber
@@ -33,7 +32,7 @@ def search(
 
     def run(subscribers: Sequence[Subscriber]) -> None:
         opened, outcome = cast("Any", None), finished[1]
-        changed = Progressed(outcome.summary, 8, TrainConfig(), {}, 0, 1.0, 1.0)
+        changed = Progressed(outcome.summary, 8, {}, 0, 1.0, 1.0)
         for event in (SearchStarted(opened), changed, changed, SearchEnded(opened, outcome)):
             for subscriber in subscribers:
                 subscriber(event)

@@ -23,7 +23,6 @@ from tests.stored_documents import EXPORT, RESULTS
 from tests.studies import TINY_SPACE
 from tuning.cli.app import main
 from tuning.commands import install
-from tuning.display import progress
 from tuning.inference.load import Prediction
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
@@ -193,7 +192,7 @@ def test_terminal_shows_a_bar_and_the_incumbent(
                 seen += part
     os.close(parent)
     assert process.returncode == 0
-    for words in (b"incumbent: trial 0, val_accuracy", b"running: trial", b"1/2 trials"):
+    for words in (b"1/2 trials, incumbent: trial 0, val_accuracy", b"[1/2] trial 1 starts: "):
         assert words in seen
 
 
@@ -360,13 +359,3 @@ def test_serve_for_other_machines_warns(
     assert done.code == 0, done.err
     assert f"{port}" in done.out
     assert ("no authentication" in done.err) is is_warned
-
-
-def test_predict_of_a_file_shows_its_progress(
-    run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0)
-    (tmp_path / "new.txt").write_text("good film\n" * 20)
-    files = ("--file", tmp_path / "new.txt", "--output", tmp_path / "out.csv")
-    done = run_cli("predict", "--export", onnx_export, *files)
-    assert re.search(r"^20 rows, [\d,]+ a second, 100%$", done.err, re.MULTILINE)

@@ -8,21 +8,28 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
+from rich.console import Console
 
 from tests.confirmations import with_repeats
 from tests.stored_documents import CARD
 from tests.studies import CONFIG
 from tests.texts import make_reviews, splits_of
+from tuning.config import MAX_TRIALS
 from tuning.display import progress
-from tuning.display.console import FILE_WIDTH, PlainConsole
-from tuning.display.notebook import N_COLUMNS, NotebookLive, as_html
+from tuning.display.console import FILE_WIDTH, NOTEBOOK_WIDTH, PlainConsole
 from tuning.display.running import Display
 from tuning.display.tables import best_table
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference, LinearTask
 from tuning.inputs.corpus import build_corpus
-from tuning.search.events import CallEnded, LinearModelTrained, RepeatEnded, SearchStarted
+from tuning.search.events import (
+    CallEnded,
+    LinearModelTrained,
+    Progressed,
+    RepeatEnded,
+    SearchStarted,
+)
 from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
@@ -79,22 +86,42 @@ def test_tables_in_a_file_are_not_cut_to_80_columns(
     assert PlainConsole().width == width
 
 
-def test_steps_of_a_notebook_update_one_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[str] = []
-    monkeypatch.setattr(progress.console, "is_jupyter", True)
-    monkeypatch.setattr(NotebookLive, "_show", lambda live, part: shown.append(as_html(part)))
-    with progress.steps() as step:
-        step("tokenizing <b>", 0.25)
-        step("counting [n-grams]", 1.0)
-    assert "tokenizing &lt;b&gt;" in shown[0]
-    assert "counting [n-grams]" in shown[-1]
+def test_rows_on_standard_output_do_not_go_to_the_console_of_a_bar(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`predict --json > rows.jsonl` shows its bar on standard error."""
+    terminal = Console(file=io.StringIO(), force_terminal=True)
+    with progress.steps(terminal) as step:
+        step("labeling <b>[red]", 0.5)
+        print('{"row": 1}')
+    assert capsys.readouterr().out == '{"row": 1}\n'
+    assert isinstance(terminal.file, io.StringIO)
+    assert "labeling <b>[red]" in terminal.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "left", "expected"),
+    [
+        (4, None, ("1/4 trials, incumbent: none yet", 0.25)),
+        # Only its duration limits the search.
+        (MAX_TRIALS, 90.0, ("1 trials, incumbent: none yet, 1 min 30 s left", 0.4)),
+    ],
+)
+def test_bar_of_a_search_has_the_incumbent_and_the_time_left(
+    n_trials: int, left: float | None, expected: tuple[str, float]
+) -> None:
+    study = optuna.create_study()
+    study.add_trial(create_trial(state=TrialState.PRUNED))
+    summary = summarize(study, metric="val_accuracy")
+    state = Progressed(summary, n_trials, {}, 0, 60.0, left)
+    assert progress.incumbent_step(state) == expected
 
 
 def test_long_lines_are_broken_in_a_notebook_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert PlainConsole().soft_wrap
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
     notebook = PlainConsole()
-    assert (notebook.soft_wrap, notebook.width) == (False, N_COLUMNS)
+    assert (notebook.soft_wrap, notebook.width) == (False, NOTEBOOK_WIDTH)
 
 
 def test_progress_of_a_confirmation_without_a_budget(capsys: pytest.CaptureFixture[str]) -> None:

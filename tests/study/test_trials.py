@@ -1,6 +1,7 @@
 """The attributes and the values of trials."""
 
-from typing import Any
+from dataclasses import make_dataclass
+from typing import Any, get_type_hints
 
 import pytest
 from optuna.distributions import FloatDistribution
@@ -38,10 +39,11 @@ def trial_of(
 def test_attributes_of_a_searched_trial_are_metrics_or_have_their_types(
     finished: tuple[ResultsDir, Outcome],
 ) -> None:
-    names = TrialAttributes.__annotations__.keys()
+    kinds = get_type_hints(TrialAttributes)
     for trial in finished[1].summary.trials:
-        own = {name: value for name, value in trial.user_attrs.items() if name in names}
-        assert structure(own, TrialAttributes) == own
+        own = {name: value for name, value in trial.user_attrs.items() if name in kinds}
+        document = make_dataclass("Attributes", [(name, kinds[name]) for name in own])
+        assert vars(structure(own, document)) == own
         assert {"seconds", "best_epoch", "n_epochs", "seed"} <= own.keys()
         metrics = trial.user_attrs.keys() - own.keys()
         assert all(name.startswith("val_") or name in ("loss", "accuracy") for name in metrics)

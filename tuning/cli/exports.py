@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from tuning.commands import install, of_study, typed
 from tuning.display.console import console, error_console, printable, server_url, warn
-from tuning.display.progress import row_progress
+from tuning.display.progress import stderr_console, steps
 from tuning.errors import ArgumentError, ExportError, ServeError
 from tuning.hosts import LOCAL, is_loopback
 from tuning.results import ResultsDir
@@ -143,12 +143,12 @@ def _predict_file(
     columns: set[str] = set()
     if output is None and not as_json:
         output = label_files.default_output(pattern)
-    with row_progress() as progress, stderr_to(Path(os.devnull)):
+    with stderr_console() as own, steps(own) as progress, stderr_to(Path(os.devnull)):
         rows = stream_rows(
             pattern,
             text_column=text_column,
             trained_on=manifest.text_column,
-            on_read=progress.read,
+            on_read=partial(progress, f"labeling {pattern}") if own.is_terminal else None,
             on_column=columns.add,
         )
         # A wrong output is refused before the model is loaded, which takes seconds with TensorFlow.
@@ -161,7 +161,7 @@ def _predict_file(
         with (
             label_files.whole_file(output) if output else contextlib.nullcontext(sys.stdout)
         ) as file:
-            counts = write(labeled, file, lambda counts: progress.show(counts.n_rows))
+            counts = write(labeled, file)
     # Rows on standard output, which may be the output file too, must have nothing between them.
     is_file = output is not None and not label_files.is_device(output)
     summary_console = console if is_file else error_console

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from tuning.display.notebook import N_COLUMNS
 from tuning.errors import SpaceBug, SpaceError
 from tuning.text import visible
 
 # Columns of a file or a pipe: Rich's 80 columns cut a table of finalists to values such as "0…".
 FILE_WIDTH = 160
+NOTEBOOK_WIDTH = 110  # Columns of a console in a notebook.
 
 
 class PlainConsole(Console):
@@ -34,7 +34,7 @@ class PlainConsole(Console):
         super().__init__(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, width=width)
         # A notebook would show a long line with a scroll bar.
         if self.is_jupyter:
-            self.soft_wrap, self.width = False, N_COLUMNS
+            self.soft_wrap, self.width = False, NOTEBOOK_WIDTH
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str("\n".join(map(visible, text.split("\n"))), **options)

@@ -1,62 +1,37 @@
-"""Progress of long work: bars and a live table on a terminal, a live table in a notebook, plain
-lines elsewhere.
-"""
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress_bar import ProgressBar
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tuning.config import MAX_TRIALS
 from tuning.display.console import console, duration
-from tuning.display.notebook import NotebookLive
 from tuning.metrics import metric_text
 from tuning.text import visible
 
 if TYPE_CHECKING:
     from tuning.search.events import Progressed
 
-PLAIN_SECONDS = 10  # Time between two plain lines about the rows of a file.
-BAR_WIDTH = 60  # Columns of a progress bar beside or below other texts.
-
 
 @contextlib.contextmanager
-def steps() -> Iterator[Callable[[str, float], None]]:
+def steps(shown: Console = console) -> Iterator[Callable[[str, float], None]]:
     """Yield a function that shows a step's name and the share of the work that is done: as a bar on
-    a terminal and in a notebook, and elsewhere as one line for each step.
+    a terminal, and elsewhere as one line for each step.
     """
-    if console.is_jupyter:
-        with NotebookLive() as live:
-            yield lambda label, share: live.update(
-                Group(
-                    escape(visible(label)),
-                    ProgressBar(total=1.0, completed=share, width=BAR_WIDTH),
-                )
-            )
-        return
-    if not console.is_terminal:
+    if not shown.is_terminal:
         printed: set[str] = set()
 
         def line(label: str, share: float) -> None:
             if label not in printed:
                 printed.add(label)
-                console.print(escape(label))
+                shown.print(escape(visible(label)))
 
         yield line
         return
@@ -66,11 +41,22 @@ def steps() -> Iterator[Callable[[str, float], None]]:
         BarColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
+    # Rows that a command writes to standard output must not go through another console.
+    is_own = shown is console
+    with Progress(*columns, console=shown, transient=True, redirect_stdout=is_own) as bars:
         task = bars.add_task("", total=1.0)
         yield lambda label, share: bars.update(
             task, description=escape(visible(label)), completed=share
         )
+
+
+@contextlib.contextmanager
+def stderr_console() -> Iterator[Console]:
+    """Yield a console on a copy of standard error, for a caller that redirects standard error
+    because TensorFlow prints lines there when it is imported.
+    """
+    with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as stderr:
+        yield Console(file=stderr, highlight=False, soft_wrap=True, emoji=False)
 
 
 def _count(state: Progressed) -> str:
@@ -78,87 +64,25 @@ def _count(state: Progressed) -> str:
     return f"{state.summary.n_finished}{total}"
 
 
-def _time_left(state: Progressed) -> str:
-    return "" if state.seconds_left is None else f" (about {duration(state.seconds_left)} left)"
-
-
 def change_line(state: Progressed) -> str:
-    return f"[{_count(state)}] {state.event}{_time_left(state)}"
+    left = state.seconds_left
+    time_left = "" if left is None else f" (about {duration(left)} left)"
+    return f"[{_count(state)}] {state.event}{time_left}"
 
 
-def change_panel(state: Progressed) -> RenderableType:
-    from tuning.report.sentences import gain_sentence
-
-    summary = state.summary
-    counts = (
-        f"{summary.counts['complete']} complete, {summary.counts['pruned']} pruned,"
-        f" {summary.counts['fail']} failed"
-    )
-    counts += f", {state.n_paused} paused" if state.n_paused else ""
-    bar = ProgressBar(total=state.n_trials, completed=summary.n_finished, width=BAR_WIDTH)
-    # Only its duration limits the search, so the bar shows time.
-    if state.n_trials == MAX_TRIALS:
-        elapsed, left = state.elapsed_seconds, state.seconds_left or 0.0
-        bar = ProgressBar(total=elapsed + left, completed=elapsed, width=BAR_WIDTH)
-    head = (
-        f"[bold]{escape(summary.study)}[/]  {_count(state)} trials:"
-        f" {counts}  {duration(state.elapsed_seconds)}{_time_left(state)}"
-    )
-    running = "running: " + ", ".join(
-        f"trial {number} {state.train.step} {epoch:g}/{state.train.n_steps}"
-        for number, epoch in sorted(state.running.items())
-    )
-    lines = filter(None, [_incumbent(state), gain_sentence(summary), running])
-    return Group(head, bar, *map(escape, lines))
-
-
-def _incumbent(state: Progressed) -> str:
-    from tuning.spaces.ranges import value_text
+def incumbent_step(state: Progressed) -> tuple[str, float]:
+    """Return the label of a search's bar, and the share of the search that is done."""
     from tuning.study.trials import value_of
 
-    best = state.summary.best
-    if best is None:
-        return "incumbent: none yet"
-    values = ", ".join(f"{name} {value_text(value)}" for name, value in best.params.items())
-    value = f"{state.summary.metric} {metric_text(value_of(best))}"
-    return f"incumbent: trial {best.number}, {value}: {values}"
-
-
-class RowProgress:
-    """Rows and rows per second while a file is labeled: a bar on a terminal, a plain line every
-    `PLAIN_SECONDS` elsewhere.
-    """
-
-    def __init__(self, stderr: Console, bars: Progress) -> None:
-        self._console, self._bars = stderr, bars
-        self._task = bars.add_task("", total=1.0)
-        self._share, self._started, self._printed = 0.0, time.monotonic(), time.monotonic()
-
-    def read(self, share: float) -> None:
-        self._share = share
-
-    def show(self, n_rows: int) -> None:
-        now = time.monotonic()
-        line = f"{n_rows:,} rows, {n_rows / max(now - self._started, 0.001):,.0f} a second"
-        if self._console.is_terminal:
-            self._bars.update(self._task, description=line, completed=self._share)
-        elif now - self._printed >= PLAIN_SECONDS:
-            self._printed = now
-            self._console.print(f"{line}, {self._share:.0%}")
-
-
-@contextlib.contextmanager
-def row_progress() -> Iterator[RowProgress]:
-    # The caller redirects standard error, because TensorFlow prints lines there when it is
-    # imported, so the progress needs a copy.
-    with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as stderr:
-        own = Console(file=stderr, highlight=False, soft_wrap=True)
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=own, transient=True, disable=not own.is_terminal) as bars:
-            yield RowProgress(own, bars)
+    best, left = state.summary.best, state.seconds_left
+    incumbent = "none yet"
+    if best is not None:
+        value = metric_text(value_of(best))
+        incumbent = f"trial {best.number}, {state.summary.metric} {value}"
+    label = f"{_count(state)} trials, incumbent: {incumbent}"
+    share = state.summary.n_finished / state.n_trials
+    if left is not None:
+        label += f", {duration(left)} left"
+        if state.n_trials == MAX_TRIALS:  # Only its duration limits the search.
+            share = state.elapsed_seconds / max(state.elapsed_seconds + left, 1.0)
+    return label, share

@@ -6,12 +6,9 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
-from rich.live import Live
-
 from tuning.commands import repeated
 from tuning.display.console import console, print_texts, warn
-from tuning.display.notebook import NotebookLive
-from tuning.display.progress import change_line, change_panel, steps
+from tuning.display.progress import change_line, incumbent_step, steps
 from tuning.display.tables import card_table, print_confirmation, print_outcome
 
 if TYPE_CHECKING:
@@ -25,9 +22,8 @@ class Display:
 
     def __init__(self, study: str, *, metric: str) -> None:
         self._study, self._metric = study, metric
-        self._shown = contextlib.ExitStack()  # The bar or the table that is shown now.
+        self._shown = contextlib.ExitStack()  # The bar that is shown now.
         self._step: Callable[[str, float], None] | None = None
-        self._live: Live | NotebookLive | None = None
         self._seconds = 0.0  # Expected worker seconds of the confirmation at its end.
 
     def __enter__(self) -> Self:
@@ -83,7 +79,7 @@ class Display:
 
     def _clear(self) -> None:
         self._shown.close()
-        self._step = self._live = None
+        self._step = None
 
     def _start(self, opened: Session) -> None:
         from tuning.report.tables import folds_sentence
@@ -95,17 +91,12 @@ class Display:
         if sentence := folds_sentence(opened.config.train.n_folds, corpus.card):
             print_texts(f"{sentence} A new study with folds 1 has one split.")
         print_texts(*opened.notes)
-        if console.is_terminal:
-            live = Live(console=console, refresh_per_second=4, transient=True)
-            self._live = self._shown.enter_context(live)
-        elif console.is_jupyter:
-            self._live = self._shown.enter_context(NotebookLive())
 
     def _change(self, state: Progressed) -> None:
-        if self._live:
-            self._live.update(change_panel(state))
-        elif state.event:
+        if state.event:
             print_texts(change_line(state))
+        if console.is_terminal:
+            self._show_step(*incumbent_step(state))
 
     def _start_confirmation(self, confirmation: Confirmation, n_workers: int) -> None:
         from tuning.confirmation.plan import expected_cost

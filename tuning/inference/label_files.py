@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
 from tuning.data.files import PREDICTION_COLUMNS, PREDICTIONS, text_files
 from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
@@ -77,42 +75,32 @@ def label(
 ) -> Iterator[Labeled]:
     """Yield the rows with their predictions, chunk by chunk, in the order of the rows."""
     for chunk in chunks(rows):
-        order = in_order(chunk)
-        outputs = probabilities([chunk[index].text for index in order]) if order else None
-        yield labeled(chunk, order, outputs, target, problem_of)
+        texts = texts_of(chunk)
+        outputs = probabilities(texts) if texts else None
+        yield labeled(chunk, outputs, target, problem_of)
 
 
-def in_order(chunk: Sequence[Row]) -> list[int]:
-    """Return the indices of the rows that can be labeled, the shortest text first, so that a batch
-    of the model contains little padding.
-    """
-    return sorted(
-        (index for index, row in enumerate(chunk) if not row.problem),
-        key=lambda index: len(chunk[index].text),
-    )
+def texts_of(chunk: Sequence[Row]) -> list[str]:
+    """Return the texts of the rows that can be labeled."""
+    return [row.text for row in chunk if not row.problem]
 
 
 def labeled(
-    chunk: Sequence[Row],
-    order: Sequence[int],
-    outputs: Array | None,
-    target: Target,
-    problem_of: ProblemOf,
+    chunk: Sequence[Row], outputs: Array | None, target: Target, problem_of: ProblemOf
 ) -> Labeled:
-    """Return the rows with their predictions. `outputs` are the probabilities of the rows with the
-    indices `order`; None if there is no such row.
+    """Return the rows with their predictions. `outputs` are the probabilities of `texts_of`; None
+    if there is no text.
     """
     pairs: Labeled = [(row, None) for row in chunk]
     if outputs is None:
         return pairs
-    predictions = predictions_of([chunk[i].text for i in order], outputs, target, problem_of)
-    undefined = np.isnan(outputs.sum(axis=1))
-    for index, is_nan, prediction in zip(order, undefined, predictions, strict=True):
-        row = chunk[index]
-        if is_nan:
-            pairs[index] = replace(row, problem="the model gives NaN for the text"), None
-        else:
-            pairs[index] = row, prediction
+    places = [place for place, row in enumerate(chunk) if not row.problem]
+    predictions = predictions_of(texts_of(chunk), outputs, target, problem_of)
+    for place, prediction in zip(places, predictions, strict=True):
+        row = chunk[place]
+        if prediction is None:
+            row = replace(row, problem="the model gives NaN for the text")
+        pairs[place] = row, prediction
     return pairs
 
 
@@ -134,11 +122,7 @@ def chunks(
 
 
 def write_csv_rows(
-    labeled: Iterable[Labeled],
-    file: IO[str],
-    on_chunk: Callable[[Counts], None],
-    *,
-    has_bounds: bool = False,
+    labeled: Iterable[Labeled], file: IO[str], *, has_bounds: bool = False
 ) -> Counts:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*PREDICTION_COLUMNS, *(BOUNDS if has_bounds else ())])
@@ -147,17 +131,15 @@ def write_csv_rows(
         cells = added_cells(row, prediction, has_bounds=has_bounds)
         writer.writerow([no_formula(row.file), row.number, *cells])
 
-    return _write(labeled, write, on_chunk)
+    return _write(labeled, write)
 
 
-def write_json_rows(
-    labeled: Iterable[Labeled], file: IO[str], on_chunk: Callable[[Counts], None]
-) -> Counts:
+def write_json_rows(labeled: Iterable[Labeled], file: IO[str]) -> Counts:
     def write(row: Row, prediction: Prediction | None) -> None:
         values = json_values(prediction) if prediction else {"problem": row.problem}
         file.write(json_line({"file": row.file, "row": row.number, **values}) + "\n")
 
-    return _write(labeled, write, on_chunk)
+    return _write(labeled, write)
 
 
 def added_cells(row: Row, prediction: Prediction | None, *, has_bounds: bool) -> list[str]:
@@ -184,17 +166,12 @@ def json_values(prediction: Prediction) -> dict[str, Any]:
     return {**values, "problem": prediction.problem} if prediction.problem else values
 
 
-def _write(
-    labeled: Iterable[Labeled],
-    write: Callable[[Row, Prediction | None], None],
-    on_chunk: Callable[[Counts], None],
-) -> Counts:
+def _write(labeled: Iterable[Labeled], write: Callable[[Row, Prediction | None], None]) -> Counts:
     counts = Counts()
     for chunk in labeled:
         for row, prediction in chunk:
             write(row, prediction)
         counts.add(chunk)
-        on_chunk(counts)
     return counts
 
 

@@ -94,7 +94,12 @@ def fastest_format(paths: Collection[str]) -> str:
 
 def predictions_of(
     texts: Sequence[str], outputs: Array, target: Target, problem_of: ProblemOf
-) -> list[Prediction]:
+) -> list[Prediction | None]:
+    """Return the prediction of each text; None for a text for which the model gives NaN."""
     labels, values = target.labels_of(target.decide(outputs)), target.confidence(outputs)
-    rows = zip(texts, labels, values, target.bounds(outputs), strict=True)
-    return [Prediction(text, label, p, problem_of(text), bounds) for text, label, p, bounds in rows]
+    undefined = np.isnan(outputs.sum(axis=1))
+    rows = zip(texts, labels, values, target.bounds(outputs), undefined, strict=True)
+    return [
+        None if is_nan else Prediction(text, label, p, problem_of(text), bounds)
+        for text, label, p, bounds, is_nan in rows
+    ]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from tuning.outcomes import SearchEnd
 
 if TYPE_CHECKING:
-    from tuning.config import TrainConfig
     from tuning.confirmation.rounds import Confirmation
     from tuning.evaluation.linear_reference import LinearReference
     from tuning.search.session import Session
@@ -82,7 +81,6 @@ class Progressed(Event):
 
     summary: Summary
     n_trials: int
-    train: TrainConfig
     running: dict[int, float]
     n_paused: int
     elapsed_seconds: float

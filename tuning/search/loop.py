@@ -317,7 +317,6 @@ class Search:
             Progressed(
                 summary=self._writer.summary,
                 n_trials=self.n_trials,
-                train=self._config.train,
                 running={opened.number: opened.n_epochs for opened in running},
                 n_paused=len(self._open.paused),
                 elapsed_seconds=now - self._started,

@@ -11,7 +11,6 @@ import socket
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -173,13 +172,13 @@ async def _parsed(request: Request, adapter: TypeAdapter[Any], *, shape: str) ->
 def _predictions(
     texts: Sequence[str], outputs: Array, target: Target, problem_of: ProblemOf
 ) -> list[dict[str, Any]]:
-    (undefined,) = np.nonzero(np.isnan(outputs).any(axis=1))
-    if undefined.size:
+    predictions = predictions_of(texts, outputs, target, problem_of)
+    if None in predictions:
         raise HTTPException(
             422,
-            f"The model gives NaN for text {undefined[0]}, which has no word of its vocabulary.",
+            f"The model gives NaN for text {predictions.index(None)}, which has no word of its"
+            " vocabulary.",
         )
-    predictions = predictions_of(texts, outputs, target, problem_of)
     return [
         {
             "label": each.value,
@@ -189,6 +188,7 @@ def _predictions(
             **dict(zip(BOUNDS, each.bounds or (), strict=False)),
         }
         for each, row in zip(predictions, outputs.round(6).tolist(), strict=True)
+        if each
     ]
 
 

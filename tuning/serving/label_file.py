@@ -36,8 +36,8 @@ from tuning.inference.label_files import (
     Labeled,
     added_cells,
     chunks,
-    in_order,
     labeled,
+    texts_of,
 )
 from tuning.serving.guard import FILE_PATH
 from tuning.serving.microbatch import Busy, MicroBatcher
@@ -124,9 +124,8 @@ class _LabelFile:
         )
         try:
             while chunk := await run_in_threadpool(next, parts, None):
-                order = in_order(chunk)
-                outputs = await self._outputs([chunk[index].text for index in order])
-                part = labeled(chunk, order, outputs, self.target, self.problem_of)
+                outputs = await self._outputs(texts_of(chunk))
+                part = labeled(chunk, outputs, self.target, self.problem_of)
                 yield file.line(part, with_header=first == 0)
                 first += len(part)
         except DataError as error:

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
-from tuning.inputs.arrow_tokenizer import tokenize
 from tuning.inputs.contract import ModelInput
 from tuning.inputs.kinds import IDS, NGRAMS, kinds_in
-from tuning.inputs.tokenizer import truncated
+from tuning.inputs.tokenizer import split, truncated
 from tuning.targets.target import Array, Target, likelihoods
 
 # Maximum number of different words that are hidden for one explanation; an explanation contains the
@@ -23,8 +23,6 @@ MAX_WORDS = 200
 MAX_CHARACTERS = 2_000_000
 # A character of Unicode's private use is in no vocabulary, so it is an unknown word for the model.
 _HIDDEN = "\ue000"
-# Id of a part of a text that is no word.
-_NO_WORD = -1
 # Spaces and pieces of text alternate in the result of `split`.
 _PIECE = re.compile("([^\t\n\x0b\x0c\r ]+)")
 
@@ -58,31 +56,26 @@ def hide_words(text: str, inputs: ModelInput) -> Hidden:
     text in another way. Such a model gets the whole text, with its spaces and punctuation.
     """
     parts, separator = _PIECE.split(text), ""
-    tokens = tokenize(parts)
     # Spaces, and pieces that consist of punctuation, have no token.
-    positions = np.flatnonzero(tokens.lengths)
-    ids = np.full(len(parts), _NO_WORD)
-    ids[positions] = tokens.ids
+    tokens = [b"".join(split(part)).decode() for part in parts]
     if {*kinds_in(inputs)} <= {IDS, NGRAMS}:
-        visible, separator = positions.tolist(), " "
+        visible, separator = [n for n, token in enumerate(tokens) if token], " "
         if not inputs.ngrams:  # A model of n-grams takes the whole text.
             visible = truncated(visible, inputs.sequence_length, inputs.truncating)
-        parts, ids = [parts[position] for position in visible], ids[visible]
-    names = tokens.words.to_pylist()
-    different = [word for word in dict.fromkeys(ids.tolist()) if word != _NO_WORD]
-    words = different[: min(MAX_WORDS, MAX_CHARACTERS // max(sum(map(len, parts)), 1))]
+        parts, tokens = ([each[n] for n in visible] for each in (parts, tokens))
+    counts = Counter(filter(None, tokens))
+    words = [*counts][: min(MAX_WORDS, MAX_CHARACTERS // max(sum(map(len, parts)), 1))]
     copies = (
         separator.join(
-            _HIDDEN if hide else part
-            for part, hide in zip(parts, (ids == word).tolist(), strict=True)
+            _HIDDEN if token == word else part for part, token in zip(parts, tokens, strict=True)
         )
         for word in words
     )
     return Hidden(
-        words=tuple(names[word].decode() for word in words),
-        counts=tuple(int((ids == word).sum()) for word in words),
+        words=tuple(words),
+        counts=tuple(counts[word] for word in words),
         texts=(separator.join(parts), *copies),
-        n_left_out=len(different) - len(words),
+        n_left_out=len(counts) - len(words),
     )
 
 
