@@ -1,4 +1,5 @@
-"""JSON documents as dataclasses. An error names the path to the wrong value.
+"""JSON documents as dataclasses. One converter reads and writes all of them. An error names the
+path to the wrong value.
 
 ```
 read(path, DataCard, error=StorageError, remedy="…")   a file below results/ as a dataclass
@@ -8,20 +9,31 @@ unstructure(card)                                      plain values, as JSON can
 ```
 
 A key that a dataclass does not have is ignored, because a newer version may have written it, unless
-the dataclass sets `refuses_unknown_keys`. A field without a default must be in the document. A
-class with `document` and `of_document` makes its keys itself.
+the dataclass sets `refuses_unknown_keys`. A field without a default must be in the document.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import reprlib
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import GenericAlias, NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import cattrs
+from cattrs.cols import (
+    homogenous_tuple_structure_factory,
+    list_structure_factory,
+    mapping_structure_factory,
+)
+from cattrs.gen import (
+    make_dict_structure_fn,
+    make_dict_unstructure_fn,
+    make_hetero_tuple_structure_fn,
+    override,
+)
 
 from tuning.atomic_io import SCHEMA_VERSION, read_json, write_json
 from tuning.errors import TuningError
@@ -39,8 +51,8 @@ def prefixed(prefix: str) -> Mapping[str, str]:
     return {"prefix": prefix}
 
 
+Hook = Callable[[Any, Any], Any]
 _NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
-_hints = cache(get_type_hints)
 
 
 def read(
@@ -63,121 +75,156 @@ def write(path: Path, document: object, *, version: int = SCHEMA_VERSION) -> Non
 
 
 def structure(values: object, kind: type[T]) -> T:
-    made: T = _structured(values, kind, "")
-    return made
+    try:
+        return _converter.structure(values, kind)
+    except (ValueError, cattrs.BaseValidationError) as error:
+        lines = cattrs.transform_error(error, path="", format_exception=_reason)
+        reason, _, place = lines[0].rpartition(" @ ")
+        place = place.removeprefix(".")
+        raise ValueError(f"{place}: {reason}" if place else reason) from error
 
 
 def unstructure(document: object) -> dict[str, Any]:
-    values: dict[str, Any] = _plain(document)
+    values: dict[str, Any] = _converter.unstructure(document)
     return values
 
 
-def _structured(value: Any, kind: Any, place: str) -> Any:
-    """Return a value of JSON as a value of the kind with which a field is annotated. `place` is the
-    path to the value.
-    """
-    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    if value is None and NoneType in kinds:
-        return None
-    if plain := [each for each in _NAMES if each in kinds]:
-        # `isinstance` would take a bool for an int.
-        if type(value) not in plain and not (float in plain and type(value) is int):
-            raise _wrong(place, " or ".join(_NAMES[each] for each in plain), value)
-        return value
-    (kind,) = (each for each in kinds if each is not NoneType)
-    origin = get_origin(kind)
-    if origin in (list, tuple):
-        return origin(_items(value, kind, place))
-    if origin in (dict, Mapping):
-        return _entries(value, kind, place)
-    if issubclass(kind, StrEnum):
-        if value not in [*kind]:
-            raise _wrong(place, f"one of {', '.join(kind)}", value)
-        return kind(value)
-    values = _checked(value, dict, "an object", place)
-    of_document = getattr(kind, "of_document", None)
-    arguments = {} if of_document else _arguments(values, kind, place)
-    try:
-        return of_document(values) if of_document else kind(**arguments)
-    except (ValueError, TypeError, TuningError) as error:  # The checks of a class.
-        raise _error(place, str(error)) from error
+def _reason(error: BaseException, _: object) -> str:
+    if isinstance(error, KeyError):
+        return "is missing"
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        return f"must not have {', '.join(sorted(error.extra_fields))}"
+    return str(error)
 
 
-def _items(value: Any, kind: Any, place: str) -> list[Any]:
-    parts = _checked(value, list, "a list", place)
-    kinds = get_args(kind)
-    if get_origin(kind) is list or kinds[-1] is Ellipsis:
-        kinds = (kinds[0],) * len(parts)
-    if len(parts) != len(kinds):
-        raise _error(place, f"must have {len(kinds)} values, not {len(parts)}")
-    pairs = enumerate(zip(parts, kinds, strict=True))
-    return [_structured(part, of_part, f"{place}[{number}]") for number, (part, of_part) in pairs]
+def _wrong(expected: str, value: object) -> ValueError:
+    return ValueError(f"must be {expected}, not {reprlib.repr(value)}")
 
 
-def _entries(value: Any, kind: Any, place: str) -> dict[Any, Any]:
-    entries, (of_key, of_value) = _checked(value, dict, "an object", place), get_args(kind)
-    wrong = [key for key in entries if of_key is int and not key.removeprefix("-").isdecimal()]
-    if wrong:
-        raise _error(place, f"must have integers as keys, not {reprlib.repr(wrong[0])}")
-    # JSON contains integer keys as strings.
-    return {
-        of_key(key): _structured(inner, of_value, f"{place}[{key!r}]")
-        for key, inner in entries.items()
-    }
-
-
-def _arguments(values: dict[str, Any], kind: Any, place: str) -> dict[str, Any]:
-    """Return the arguments of a dataclass by the names of its fields."""
-    arguments = {}
-    for item in fields(kind):
-        inner = f"{place}.{item.name}".removeprefix(".")
-        prefix, part = item.metadata.get("prefix"), values.get(item.name, MISSING)
-        if prefix is not None:
-            part = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
-        if part is not MISSING:
-            arguments[item.name] = _structured(part, _hints(kind)[item.name], inner)
-        elif item.default is MISSING and item.default_factory is MISSING:
-            raise _error(inner, "is missing")
-    unknown = sorted(values.keys() - arguments.keys())
-    if unknown and getattr(kind, "refuses_unknown_keys", False):
-        raise _error(place, f"must not have {', '.join(unknown)}")
-    return arguments
-
-
-def _checked(value: Any, kind: type[T], expected: str, place: str) -> T:
-    if not isinstance(value, kind):
-        raise _wrong(place, expected, value)
+def _structure_plain(value: Any, kind: Any) -> Any:
+    # cattrs' own hook would make 3 of "3" and 1 of true. `isinstance` would take a bool for an int.
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise _wrong(_NAMES[kind], value)
     return value
 
 
-def _wrong(place: str, expected: str, value: object) -> ValueError:
-    return _error(place, f"must be {expected}, not {reprlib.repr(value)}")
+def _is_plain_union(kind: Any) -> bool:
+    # A hyperparameter's value has such a type. cattrs reads an optional value of a single type.
+    parts = set(get_args(kind)) - {NoneType}
+    return get_origin(kind) in (Union, UnionType) and len(parts) > 1 and parts <= _NAMES.keys()
 
 
-def _error(place: str, reason: str) -> ValueError:
-    return ValueError(f"{place}: {reason}" if place else reason)
+def _structure_plain_union(value: Any, kind: Any) -> Any:
+    parts = get_args(kind)
+    if type(value) not in parts:
+        raise _wrong(" or ".join(name for part, name in _NAMES.items() if part in parts), value)
+    return value
 
 
-def _plain(value: Any) -> Any:
-    if hasattr(value, "of_document"):
-        return value.document()
-    if is_dataclass(value):
-        values: dict[str, Any] = {}
-        for item in fields(value):
-            part = getattr(value, item.name)
-            if "omit_default" in item.metadata and part == _default(item):
-                continue
-            if (prefix := item.metadata.get("prefix")) is None:
-                values[item.name] = _plain(part)
-            else:
-                values |= {f"{prefix}{key}": inner for key, inner in _plain(part).items()}
+def _checked(kind: type, expected: str, structure_parts: Hook) -> Hook:
+    # cattrs iterates over any value: it would read the text "ab" as the list ["a", "b"].
+    def structure_checked(value: Any, target: Any) -> Any:
+        if not isinstance(value, kind):
+            raise _wrong(expected, value)
+        return structure_parts(value, target)
+
+    return structure_checked
+
+
+def _document_hook(kind: Any, converter: cattrs.Converter) -> Hook:
+    refuses = getattr(kind, "refuses_unknown_keys", False)
+    structure_fields = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=refuses)
+    prefixes = _prefixes(kind)
+
+    def structure_document(value: Any, target: Any) -> Any:
+        entries = {
+            name: {key.removeprefix(start): v for key, v in value.items() if key.startswith(start)}
+            for name, start in prefixes.items()
+        }
+        return structure_fields({**value, **entries}, target)
+
+    return _checked(dict, "an object", structure_document if prefixes else structure_fields)
+
+
+def _prefixes(kind: Any) -> dict[str, str]:
+    fields = dataclasses.fields(kind)
+    return {f.name: f.metadata["prefix"] for f in fields if "prefix" in f.metadata}
+
+
+def _plain_values_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any], Any]:
+    omitted = [item.name for item in dataclasses.fields(kind) if "omit_default" in item.metadata]
+    overrides: dict[str, Any] = dict.fromkeys(omitted, override(omit_if_default=True))
+    plain_values = make_dict_unstructure_fn(kind, converter, **overrides)
+    prefixes = _prefixes(kind)
+
+    def flat(document: Any) -> Any:
+        values = plain_values(document)
+        for name, prefix in prefixes.items():
+            values |= {f"{prefix}{key}": value for key, value in values.pop(name).items()}
         return values
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [*map(_plain, value)]
-    return value.value if isinstance(value, StrEnum) else value
+
+    return flat if prefixes else plain_values
 
 
-def _default(item: Field[Any]) -> Any:
-    return item.default if item.default_factory is MISSING else item.default_factory()
+def _has_own_keys(kind: Any) -> bool:
+    """Return whether a class makes its keys itself, such as one with a subclass for each kind."""
+    return hasattr(kind, "of_document")
+
+
+def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Hook:
+    parts = get_args(kind)
+    if parts[-1] is Ellipsis:
+        return _checked(list, "a list", homogenous_tuple_structure_factory(kind, converter))
+    structure_parts = make_hetero_tuple_structure_fn(kind, converter)
+
+    def structure_tuple(value: Any, _: Any) -> Any:
+        if len(value) != len(parts):
+            raise ValueError(f"must have {len(parts)} values, not {len(value)}")
+        return structure_parts(value, kind)
+
+    return _checked(list, "a list", structure_tuple)
+
+
+def _dict_hook(kind: Any, converter: cattrs.Converter) -> Hook:
+    key, inner = get_args(kind)
+    named: Any = GenericAlias(dict, (str, inner))
+    by_name = mapping_structure_factory(named, converter)
+    if key is str:
+        return _checked(dict, "an object", by_name)
+
+    # JSON contains integer keys as strings.
+    def structure_numbered(value: Any, _: Any) -> Any:
+        wrong = [name for name in value if not name.removeprefix("-").isdecimal()]
+        if wrong:
+            raise ValueError(f"must have integers as keys, not {reprlib.repr(wrong[0])}")
+        return {int(name): part for name, part in by_name(value, dict).items()}
+
+    return _checked(dict, "an object", structure_numbered)
+
+
+def _origin_is(*origins: type) -> Callable[[Any], bool]:
+    return lambda kind: get_origin(kind) in origins
+
+
+def _make_converter() -> cattrs.Converter:
+    made = cattrs.Converter()
+    for kind in _NAMES:
+        made.register_structure_hook(kind, _structure_plain)
+    # A StrEnum is a str, so the hook of str would be called for it.
+    made.register_structure_hook(StrEnum, lambda word, kind: kind(word))
+    made.register_structure_hook_func(_is_plain_union, _structure_plain_union)
+    made.register_structure_hook_factory(
+        _origin_is(list),
+        lambda kind, used: _checked(list, "a list", list_structure_factory(kind, used)),
+    )
+    made.register_structure_hook_factory(_origin_is(tuple), _tuple_hook)
+    made.register_structure_hook_factory(_origin_is(dict, Mapping), _dict_hook)
+    made.register_structure_hook_factory(dataclasses.is_dataclass, _document_hook)
+    made.register_unstructure_hook_factory(dataclasses.is_dataclass, _plain_values_hook)
+    # cattrs asks the hook that was registered last first, so these precede those of dataclasses.
+    made.register_structure_hook_func(_has_own_keys, lambda values, kind: kind.of_document(values))
+    made.register_unstructure_hook_func(_has_own_keys, lambda value: value.document())
+    return made
+
+
+_converter = _make_converter()

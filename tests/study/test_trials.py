@@ -1,7 +1,6 @@
 """The attributes and the values of trials."""
 
-from dataclasses import make_dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 from optuna.distributions import FloatDistribution
@@ -39,11 +38,10 @@ def trial_of(
 def test_attributes_of_a_searched_trial_are_metrics_or_have_their_types(
     finished: tuple[ResultsDir, Outcome],
 ) -> None:
-    kinds = get_type_hints(TrialAttributes)
+    names = TrialAttributes.__annotations__.keys()
     for trial in finished[1].summary.trials:
-        own = {name: value for name, value in trial.user_attrs.items() if name in kinds}
-        document = make_dataclass("Attributes", [(name, kinds[name]) for name in own])
-        assert vars(structure(own, document)) == own
+        own = {name: value for name, value in trial.user_attrs.items() if name in names}
+        assert structure(own, TrialAttributes) == own
         assert {"seconds", "best_epoch", "n_epochs", "seed"} <= own.keys()
         metrics = trial.user_attrs.keys() - own.keys()
         assert all(name.startswith("val_") or name in ("loss", "accuracy") for name in metrics)
