@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tuning import documents
 from tuning.atomic_io import write_arrays
 from tuning.config import SPLITS, given
 from tuning.data.files import Progress
@@ -27,12 +28,12 @@ from tuning.errors import StorageError
 from tuning.inputs.arrow_tokenizer import Tokens, number_words, tokenize, unknown_share
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.inputs.data_card import (
+    CARD_NAME,
     DataCard,
     DataSource,
     describe,
     is_corpus_of,
     read_card,
-    write_card,
 )
 from tuning.inputs.kinds import KINDS
 from tuning.inputs.tokenizer import FIRST_WORD_ID
@@ -151,7 +152,7 @@ def build_corpus(
         card = Corpus(folder).card
         described = replace(card, **vars(source)) if source else card
         if described != card:  # The same texts may be read from another place.
-            write_card(folder, described)
+            documents.write(folder / CARD_NAME, described)
     return Corpus(folder)
 
 
@@ -182,7 +183,8 @@ def _write_corpus(folder: Path, splits: SplitReviews, progress: Progress | None)
         n_words=len(words),
         unknown_share=unknown_share(validation, n_words=len(words)),
     )
-    write_card(folder, replace(card, checksums=checksums_of(folder, pattern="*")))
+    whole = replace(card, checksums=checksums_of(folder, pattern="*"))
+    documents.write(folder / CARD_NAME, whole)
 
 
 def _write_ids(path: Path, chunks: list[Tokens], numbers: list[npt.NDArray[np.int32]]) -> None:
