@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tuning.kernels import recurrent_numba
-from tuning.kernels.compiling import Array, Memory, compiled
+from tuning.kernels.compiling import Array, Memory
 from tuning.kernels.threads import run_parts
 from tuning.kernels.vectors import LANES, PANEL
 
@@ -160,8 +160,9 @@ def backward(
     return d_x, d_weights, *_unpadded([d_h, d_c], h, c)
 
 
-@compiled
-def texts_of_steps(mask: Any, batch: int, length: int) -> Any:
+def texts_of_steps(
+    mask: npt.NDArray[np.bool_], batch: int, length: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the order in which the kernel takes the texts, int64 (batch,), and the number of texts
     that each step computes, int64 (length,), from the mask (batch, length).
 
@@ -169,17 +170,9 @@ def texts_of_steps(mask: Any, batch: int, length: int) -> Any:
     """
     if len(mask) == 0:
         return np.arange(batch), np.full(length, batch)
-    lengths = np.zeros(batch, np.int64)
-    for text in range(batch):
-        for t in range(length):
-            lengths[text] += mask[text, t]
-    # Numba has no `kind="stable"`; its mergesort is stable.
-    order, counts = np.argsort(-lengths, kind="mergesort"), np.zeros(length, np.int64)
-    for k, text in enumerate(order):
-        for t in range(length):
-            if mask[text, t]:
-                counts[t] = k + 1
-    return order, counts
+    order = np.argsort(-mask.sum(axis=1), kind="stable")
+    from_last = mask[order[::-1]]
+    return order, np.where(from_last.any(axis=0), batch - from_last.argmax(axis=0), 0)
 
 
 class Part(NamedTuple):
