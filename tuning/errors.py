@@ -45,9 +45,11 @@ class SpaceError(TuningError):
 
 
 class SpaceBug(SpaceError):
-    """A search space's code raised an exception; `traceback` is the exception's traceback."""
+    """A search space's code raised an exception, whose traceback is `traceback`, or is wrong in
+    another way.
+    """
 
-    def __init__(self, message: str, *, traceback: str) -> None:
+    def __init__(self, message: str, *, traceback: str = "") -> None:
         super().__init__(message)
         self.traceback = traceback
 
