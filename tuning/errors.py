@@ -39,7 +39,7 @@ class SpaceError(TuningError): ...
 
 
 class SpaceBug(SpaceError):
-    def __init__(self, message: str, *, traceback: str) -> None:
+    def __init__(self, message: str, *, traceback: str = "") -> None:
         super().__init__(message)
         self.traceback = traceback
 

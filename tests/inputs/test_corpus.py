@@ -5,8 +5,6 @@ its data card describes it.
 import filecmp
 import itertools
 import resource
-import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -25,7 +23,7 @@ from tuning.config import SPLITS, DataConfig, StudyConfig
 from tuning.data import text_bytes
 from tuning.documents import unstructure
 from tuning.errors import StorageError
-from tuning.inputs import arrow_tokenizer
+from tuning.inputs import corpus as module
 from tuning.inputs.arrow_tokenizer import tokenize
 from tuning.inputs.contract import TokenizedTexts
 from tuning.inputs.corpus import Corpus, build_corpus, encode, open_corpus
@@ -123,9 +121,7 @@ def test_split_gives_ids_by_frequency_labels_and_types(corpus: Corpus) -> None:
 def tokenized(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list to which each chunk of texts is added when it is tokenized."""
     texts: list[str] = []
-    monkeypatch.setattr(
-        arrow_tokenizer, "tokenize", lambda chunk: texts.extend(chunk) or tokenize(chunk)
-    )
+    monkeypatch.setattr(module, "tokenize", lambda chunk: texts.extend(chunk) or tokenize(chunk))
     return texts
 
 
@@ -204,7 +200,7 @@ def test_build_raises_what_a_thread_raised(tmp_path: Path, monkeypatch: pytest.M
     def fail(texts: pd.Series) -> None:
         raise MemoryError(len(texts))
 
-    monkeypatch.setattr(arrow_tokenizer, "tokenize", fail)
+    monkeypatch.setattr(module, "tokenize", fail)
     monkeypatch.setattr(text_bytes, "CHUNK_BYTES", 1)
     with pytest.raises(MemoryError):
         build_corpus(tmp_path / "abc", splits_of(TRAIN, VALIDATION, TEST))
@@ -253,21 +249,6 @@ def test_ids_are_written_as_numpy_writes_them(tmp_path: Path, n_tokens: int) -> 
     corpus = build_corpus(tmp_path / "abc", splits_of(["a " * n_tokens], [""], [""]))
     np.save(tmp_path / "ids.npy", np.full(n_tokens, 2, dtype=np.int32))
     assert (corpus.folder / "train.ids.npy").read_bytes() == (tmp_path / "ids.npy").read_bytes()
-
-
-@pytest.mark.slow
-def test_build_never_holds_all_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_bytes, "available_cores", lambda: 2)
-    splits = splits_of(["one two three four five six seven eight nine ten"] * 2_000_000, [""], [""])
-    splits = replace(splits, known_rows=splits.rows)  # as `split_reviews` returns them
-    tracemalloc.start()
-    try:
-        build_corpus(tmp_path / "abc", splits)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert (tmp_path / "abc" / "train.ids.npy").stat().st_size == 128 + 4 * 20_000_000
-    assert peak < 4 * 20_000_000  # 64 MB: three quarters are lengths and offsets, 8 bytes a text
 
 
 def test_open_corpus_that_was_removed_says_what_to_type(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.texts import TEXTS, splits_of
 from tuning.inputs import ngram_vocabulary as ngrams_module
 from tuning.inputs.arrow_tokenizer import tokenize
 from tuning.inputs.corpus import Corpus, build_corpus
-from tuning.inputs.ngram_vocabulary import MIN_COUNT, build_ngrams, repeats_words
+from tuning.inputs.ngram_vocabulary import MIN_COUNT, build_ngrams
 from tuning.inputs.ngrams import NgramView, ngrams_of
 
 TRAIN = ["not good", "not good at all", "not at all", "good good good"]
@@ -91,14 +91,13 @@ def test_vocabulary_has_the_most_frequent_ngrams(
 
 
 @pytest.mark.parametrize(
-    ("texts", "repeats"),
-    [(["a b", "c"], False), (["a b", "c a"], True), (["a a"], True), (["", "!"], True)],
+    ("texts", "ngrams"),
+    [(["a b", "c"], ["c", "b", "a b", "a"]), (["a b", "c a"], ["a"]), (["a a"], ["a"])],
 )
-def test_texts_whose_words_occur_once_are_seen(
-    texts: list[str], repeats: bool, tmp_path: Path
+def test_ngrams_that_occur_once_are_kept_if_no_word_occurs_twice(
+    texts: list[str], ngrams: list[str], tmp_path: Path
 ) -> None:
-    corpus = ngram_corpus(tmp_path, texts, ["b a"])
-    assert repeats_words(corpus.split("train").texts) == repeats
+    assert ngram_corpus(tmp_path, texts, ["b a"]).ngrams(order=3, vocab_size=99) == ngrams
 
 
 def test_corpus_without_words_has_no_ngrams(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@ of the kernel.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -47,13 +46,12 @@ def arguments_of(
     dropouts: int = 0,
     masked: bool = True,
     is_gru: bool = False,
-    dtype: Any = np.float32,
 ) -> Arguments:
     """Return the inputs of a layer for texts of 0 to `length` tokens; some have gaps."""
     rng = np.random.default_rng(seed)
 
     def normal(*shape: int) -> np.ndarray:
-        return rng.normal(size=shape).astype(dtype)
+        return rng.normal(size=shape).astype(np.float32)
 
     lengths = rng.integers(0, length + 1, batch)
     mask = (np.arange(length) < lengths[:, None]) & (rng.random((batch, length)) < 0.9)
@@ -65,7 +63,7 @@ def arguments_of(
         normal(batch, units),
         normal(batch, 0 if is_gru else units),
         mask if masked else np.zeros((0, 0), np.bool_),
-        (rng.random((dropouts, batch, dropped)) < 0.8).astype(dtype) * 1.25,
+        (rng.random((dropouts, batch, dropped)) < 0.8).astype(np.float32) * 1.25,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from tuning.kernels import recurrent_numba, vectors
 from tuning.kernels.recurrent_numba import _multiply
 from tuning.kernels.recurrent_sequence import _panels
-from tuning.kernels.vectors import PANEL_BYTES
+from tuning.kernels.vectors import PANEL
 
 
 def test_kernel_changes_with_the_instructions_that_it_contains() -> None:
@@ -22,18 +22,17 @@ def test_kernel_changes_with_the_instructions_that_it_contains() -> None:
 @pytest.mark.parametrize("adds", [False, True])
 def test_product_is_that_of_numpy(n_rows: int, adds: bool) -> None:
     rng = np.random.default_rng(0)
-    depth, columns = 70, 2 * PANEL_BYTES // 4
+    depth, columns = 70, 2 * PANEL
     a, b, c = (
         rng.standard_normal(shape, np.float32)
         for shape in ((n_rows, depth), (depth, columns), (n_rows, columns))
     )
     expected = a @ b + (c if adds else 0)
-    panel = PANEL_BYTES // 4
     _multiply(
         n_rows,
         depth,
         (a, 0, depth, 1),
-        (_panels(b), 0, panel * depth, panel),
+        (_panels(b), 0, PANEL * depth, PANEL),
         2,
         (c, 0, columns),
         adds,

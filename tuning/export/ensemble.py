@@ -37,8 +37,8 @@ from tuning.export.writers import Source, values_of, with_encoder
 from tuning.inputs.contract import Input, ModelInput
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.features import TRUNCATING
-from tuning.inputs.keras_layers import without_excess
 from tuning.inputs.kinds import FEATURES, IDS, NGRAMS, TEXTS, TOKENS, kinds_in
+from tuning.inputs.token_ids import without_excess
 from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID
 from tuning.spaces.ranges import Value
 from tuning.study.handle import StudyHandle

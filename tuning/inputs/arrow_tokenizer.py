@@ -4,9 +4,7 @@
 took 24 s on one core. No TensorFlow runs.
 """
 
-import contextlib
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tuning.data.text_bytes import BOUNDARY, joined, map_chunks, offsets_of
+from tuning.data.text_bytes import BOUNDARY, joined, offsets_of
 from tuning.inputs.tokenizer import FIRST_WORD_ID, LOWER, PUNCTUATION, UNKNOWN_ID, WHITE_SPACE
 
 # Maximum length of a word in a vocabulary: 500,000 rows of triples of such words take 600 MB in
@@ -71,23 +69,8 @@ def tokenize(texts: pd.Series | list[str]) -> Tokens:
     return Tokens(words, indices[is_token] - np.int32(_FIRST_TOKEN), lengths)
 
 
-@dataclass(frozen=True)
-class ChunkWords:
-    """The words of a chunk of a split, which number its tokens until the vocabulary is complete.
-
-    Attributes:
-        words: the distinct words in UTF-8, an Arrow array.
-        counts: int64 (n_words,), the number of times that each word occurs.
-        lengths: int64 (n_texts,), the number of tokens of each text.
-    """
-
-    words: pa.Array
-    counts: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
-
-
 def number_words(
-    chunks: dict[str, list[ChunkWords]],
+    chunks: dict[str, list[Tokens]],
 ) -> tuple[list[bytes], dict[str, list[npt.NDArray[np.int32]]]]:
     """Return the words of the training split, which is the first split of `chunks`, in the order of
     their ids, from `FIRST_WORD_ID`, and for each split and chunk the ids of its words. All other
@@ -100,7 +83,9 @@ def number_words(
         .combine_chunks()
     )
     indices = merged.indices.to_numpy()
-    in_train = np.concatenate([chunk.counts for chunk in chunks["train"]])
+    in_train = np.concatenate(
+        [np.bincount(chunk.ids, minlength=len(chunk.words)) for chunk in chunks["train"]]
+    )
     counts = np.bincount(
         indices[: len(in_train)], weights=in_train, minlength=len(merged.dictionary)
     )
@@ -128,56 +113,15 @@ def _no_words(words: pa.Array) -> npt.NDArray[np.bool_]:
     return either
 
 
-def unknown_share(
-    chunks: list[ChunkWords], numbers: list[npt.NDArray[np.int32]], *, n_words: int
-) -> dict[str, float]:
-    """Return the share of the tokens of a split that are unknown, by the number of rows of the
-    vocabulary. `numbers`: as `number_words` returns them for the split.
-    """
+def unknown_share(ids: npt.NDArray[np.int32], *, n_words: int) -> dict[str, float]:
+    """Return the share of unknown tokens, by the number of rows of the vocabulary."""
     full = n_words + FIRST_WORD_ID
-    counts = np.zeros(full, dtype=np.int64)  # number of tokens with each id
-    for chunk, ids in zip(chunks, numbers, strict=True):
-        np.add.at(counts, ids, chunk.counts)
+    counts = np.bincount(ids, minlength=full)
     sizes = sorted({size for size in (1_000, 5_000, 10_000, BASELINE_ROWS) if size < full} | {full})
     return {
         str(size): float((counts[UNKNOWN_ID] + counts[size:].sum()) / max(counts.sum(), 1))
         for size in sizes
     }
-
-
-def write_ids(path: Path, texts: pd.Series) -> Iterator[ChunkWords]:
-    """Write the tokens of texts to a .npy file, and yield the words of each chunk. The ids in the
-    file number the words of a chunk, until `renumber` replaces them: the vocabulary is known when
-    all texts have been read.
-    """
-    # Closing the generator ends its threads, also after an error.
-    with contextlib.closing(map_chunks(tokenize, texts)) as tokenized, path.open("wb") as file:
-        file.write(npy_header(0))
-        for tokens in tokenized:
-            file.write(tokens.ids.data)
-            counts = np.bincount(tokens.ids, minlength=len(tokens.words))
-            yield ChunkWords(tokens.words, counts, tokens.lengths)
-
-
-def npy_header(n_tokens: int) -> bytes:
-    # The size of the header does not depend on `n_tokens`, because NumPy reserves space for an
-    # array that grows. So `renumber` can replace the header.
-    buffer, kind = io.BytesIO(), np.lib.format.dtype_to_descr(np.dtype(np.int32))
-    header = {"descr": kind, "fortran_order": False, "shape": (n_tokens,)}
-    np.lib.format.write_array_header_1_0(buffer, header)
-    return buffer.getvalue()
-
-
-def renumber(path: Path, chunks: list[ChunkWords], numbers: list[npt.NDArray[np.int32]]) -> None:
-    n_tokens = sum(int(chunk.lengths.sum()) for chunk in chunks)
-    # The file is not mapped into memory: if the disk is full, writing to a map ends the process.
-    with path.open("r+b") as file:
-        file.write(npy_header(n_tokens))
-        for chunk, new in zip(chunks, numbers, strict=True):
-            start = file.tell()
-            ids = np.frombuffer(file.read(4 * int(chunk.lengths.sum())), dtype=np.int32)
-            file.seek(start)
-            file.write(new[ids].data)
 
 
 def save_ids(

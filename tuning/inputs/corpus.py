@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tuning import documents
 from tuning.atomic_io import write_arrays
 from tuning.config import SPLITS, given
 from tuning.data.files import Progress
@@ -22,24 +23,17 @@ from tuning.data.folders import checksums_of, locked, rebuilt
 from tuning.data.rows import Rows
 from tuning.data.sources import labels_in
 from tuning.data.splits import SplitReviews
-from tuning.data.text_bytes import offsets_of
+from tuning.data.text_bytes import map_chunks, offsets_of
 from tuning.errors import StorageError
-from tuning.inputs.arrow_tokenizer import (
-    ChunkWords,
-    number_words,
-    renumber,
-    tokenize,
-    unknown_share,
-    write_ids,
-)
+from tuning.inputs.arrow_tokenizer import Tokens, number_words, tokenize, unknown_share
 from tuning.inputs.contract import LabeledTexts, TokenizedTexts
 from tuning.inputs.data_card import (
+    CARD_NAME,
     DataCard,
     DataSource,
     describe,
     is_corpus_of,
     read_card,
-    write_card,
 )
 from tuning.inputs.kinds import KINDS
 from tuning.inputs.tokenizer import FIRST_WORD_ID
@@ -158,39 +152,49 @@ def build_corpus(
         card = Corpus(folder).card
         described = replace(card, **vars(source)) if source else card
         if described != card:  # The same texts may be read from another place.
-            write_card(folder, described)
+            documents.write(folder / CARD_NAME, described)
     return Corpus(folder)
 
 
 def _write_corpus(folder: Path, splits: SplitReviews, progress: Progress | None) -> None:
     done, total = 0, sum(len(frame) for frame in splits.frames.values())
-    chunks: dict[str, list[ChunkWords]] = {name: [] for name in SPLITS}
+    chunks: dict[str, list[Tokens]] = {name: [] for name in SPLITS}
     for name, of_split in chunks.items():
-        frame = splits.frames[name]
-        for chunk in write_ids(folder / f"{name}.ids.npy", frame["text"]):
+        for chunk in map_chunks(tokenize, splits.frames[name]["text"]):
             of_split.append(chunk)
             done += len(chunk.lengths)
             if progress:
                 progress("tokenizing", done / total)
+    words, numbers = number_words(chunks)
+    for name, of_split in chunks.items():
+        frame = splits.frames[name]
+        _write_ids(folder / f"{name}.ids.npy", of_split, numbers[name])
         np.save(folder / f"{name}.offsets.npy", offsets_of([chunk.lengths for chunk in of_split]))
         labels = labels_in(frame).astype(splits.target.dtype)
         np.save(folder / f"{name}.labels.npy", labels)
         if "weight" in frame:
             np.save(folder / f"{name}.weights.npy", frame["weight"].to_numpy())
-    words, numbers = number_words(chunks)
-    for name, of_split in chunks.items():
-        renumber(folder / f"{name}.ids.npy", of_split, numbers[name])
     (folder / "vocabulary.txt").write_bytes(b"\n".join(words))
     logger.info("tokenized %d texts", done)
+    validation = np.load(folder / "validation.ids.npy", mmap_mode="r")
     card = describe(
         splits,
         np.concatenate([chunk.lengths for of_split in chunks.values() for chunk in of_split]),
         n_words=len(words),
-        unknown_share=unknown_share(
-            chunks["validation"], numbers["validation"], n_words=len(words)
-        ),
+        unknown_share=unknown_share(validation, n_words=len(words)),
     )
-    write_card(folder, replace(card, checksums=checksums_of(folder, pattern="*")))
+    whole = replace(card, checksums=checksums_of(folder, pattern="*"))
+    documents.write(folder / CARD_NAME, whole)
+
+
+def _write_ids(path: Path, chunks: list[Tokens], numbers: list[npt.NDArray[np.int32]]) -> None:
+    header = np.lib.format.header_data_from_array_1_0(np.empty(0, np.int32))
+    header["shape"] = (sum(len(chunk.ids) for chunk in chunks),)
+    # Not `np.save`, which needs all ids in one array, and does not say why a file can't be written.
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for chunk, ids in zip(chunks, numbers, strict=True):
+            file.write(ids[chunk.ids].data)
 
 
 def has_rows(folder: Path) -> bool:

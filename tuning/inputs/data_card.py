@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tuning import documents
-from tuning.atomic_io import read_json, write_json
 from tuning.config import SPLITS
 from tuning.data import random_split
 from tuning.data.folders import checksums_of, passes
 from tuning.data.sources import labels_in
 from tuning.data.splits import SplitReviews
-from tuning.documents import OMIT_DEFAULT, unstructure
+from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StorageError
 from tuning.metrics import DEFAULT_TARGET
 from tuning.targets.kinds import target_of
@@ -145,13 +144,6 @@ def describe(
         n_duplicates=splits.n_duplicates,
         unknown_share=unknown_share,
     )
-
-
-def write_card(folder: Path, card: DataCard) -> None:
-    path = folder / CARD_NAME
-    # Keys that a newer version of the program has written stay in the file.
-    newer = read_json(path) if path.exists() else {}
-    write_json(path, {**newer, **unstructure(card)})
 
 
 def is_corpus_of(folder: Path, splits: SplitReviews) -> bool:

@@ -203,7 +203,6 @@ class Features(Input):
                 f"The input named 'features' must have the shape {view.shape}, which ends with the"
                 f" width of the preset {preset!r}; this input has the shape {shape}. Take the width"
                 " from encoder_width(preset) of tuning.models.",
-                traceback="",
             )
         return view
 

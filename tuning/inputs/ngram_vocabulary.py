@@ -34,7 +34,6 @@ MAX_ORDER = 3
 # N-grams that occur once in the training split are left out. They are about 80 % of all n-grams,
 # and no model can learn from them.
 MIN_COUNT = 2
-N_FIRST_TOKENS = 65_536  # Number of tokens that `repeats_words` reads first.
 # Maximum number of n-grams of a vocabulary. A data set of 18,000 reviews has 350,000.
 MAX_NGRAMS = 1_000_000
 # An n-gram is a number of 63 bits, so that int64 stays positive: 21 bits for the id of each word.
@@ -82,19 +81,10 @@ def _write(folder: Path, corpus: Corpus, n_threads: int | None, progress: Progre
             save_ids(folder / name, threads.map(distinct, _chunks(texts)))
 
 
-def repeats_words(train: TokenizedTexts) -> bool:
-    """Return whether a word occurs twice in the texts, or the texts have no words."""
-    # The ids are ordered by frequency, so the first word is the most frequent.
-    # The first tokens are enough for almost all texts, so not all of them are read from the disk.
-    if np.count_nonzero(train.ids[:N_FIRST_TOKENS] == FIRST_WORD_ID) > 1:
-        return True
-    return int(np.count_nonzero(train.ids == FIRST_WORD_ID)) != 1
-
-
 def _vocabulary(train: TokenizedTexts, words: list[str], progress: Progress | None) -> _Vocabulary:
     counts = np.bincount(train.ids, minlength=FIRST_WORD_ID + len(words))
     # If each word occurs once, the vocabulary would be empty.
-    min_count = MIN_COUNT if repeats_words(train) else 1
+    min_count = 1 if counts[FIRST_WORD_ID:].max(initial=0) == 1 else MIN_COUNT
     # The ids are ordered by frequency, so the words that occur often enough are a prefix.
     n_ids = FIRST_WORD_ID + int(np.count_nonzero(counts[FIRST_WORD_ID:] >= min_count))
     n_ids = min(n_ids, 2**WORD_BITS)

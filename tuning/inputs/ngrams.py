@@ -154,9 +154,19 @@ class Ngrams(Input):
         return {self.key: NgramTexts(ids, offsets, np.array(orders, dtype=np.uint8))}
 
     def layers(self, text: Any, vocabulary: Any, inputs: ModelInput) -> Any:
-        from tuning.inputs.keras_layers import ngram_ids
+        import keras
 
-        return ngram_ids(text, vocabulary, order=inputs.ngrams)
+        ops = keras.ops
+        ids = keras.layers.TextVectorization(
+            vocabulary=vocabulary, ngrams=inputs.ngrams, name="tokenize_ngrams"
+        )(text)
+        # Two zeros become the first columns. The first zero is dropped, because there is nothing
+        # before it to compare it with; the second is the padding that every row of n-grams has, as
+        # in `tokenizer.width`. Unknown n-grams and repetitions become zeros too.
+        ids = ops.sort(ops.pad(ids, [[0, 0], [2, 0]]), axis=1)
+        is_first = ops.not_equal(ids[:, 1:], ids[:, :-1])
+        is_known = ops.greater_equal(ids[:, 1:], FIRST_WORD_ID)
+        return ops.cast(ops.where(ops.logical_and(is_first, is_known), ids[:, 1:], 0), "int32")
 
     def words(self, folder: Path, inputs: ModelInput) -> set[bytes]:
         return words_of(folder / self.file, inputs.ngram_vocab_size)

@@ -140,7 +140,6 @@ class Texts(Input):
                 " takes them when the space is loaded; this configuration's model takes texts, and"
                 " they are not stored. Name keras.layers.TextVectorization in the file of the"
                 " space, and let the model of the defaults take texts.",
-                traceback="",
             )
         return TextView(texts, raw, is_column=len(shape) > 0)
 

@@ -113,14 +113,36 @@ class TokenIds(Input):
         return {}  # Every text has token ids (`corpus.encode`).
 
     def layers(self, text: Any, vocabulary: Any, inputs: ModelInput) -> Any:
-        from tuning.inputs.keras_layers import token_ids
+        import keras
 
-        return token_ids(
-            text,
-            vocabulary,
-            sequence_length=inputs.sequence_length,
-            truncating=inputs.truncating,
-        )
+        length, truncating = inputs.sequence_length, inputs.truncating
+        ids = keras.layers.TextVectorization(
+            vocabulary=vocabulary,
+            output_sequence_length=length if truncating == "post" else None,
+            name="tokenize",
+        )(text)
+        return ids if truncating == "post" else without_excess(ids, length, truncating)
 
     def words(self, folder: Path, inputs: ModelInput) -> set[bytes]:
         return words_of(folder / self.file, inputs.vocab_size)
+
+
+def without_excess(ids: Any, sequence_length: int, truncating: str) -> Any:
+    """Return at most `sequence_length` ids of each row, int32 (batch, sequence_length), with 0
+    after them. `truncating` is the part of a longer text that is dropped. The id 0 must be only
+    after the texts.
+    """
+    import keras
+
+    ops = keras.ops
+    n_last = {"pre": sequence_length, "middle": sequence_length // 2, "post": 0}[truncating]
+    n_first = sequence_length - n_last
+    ids = ops.pad(ids, [[0, 0], [0, sequence_length]])
+    lengths = ops.sum(ops.cast(ops.not_equal(ids, 0), "int32"), axis=1, keepdims=True)
+    missing = ops.minimum(ops.subtract(sequence_length, lengths), 0)
+    columns = np.arange(sequence_length, dtype=np.int32)[None, :]
+    # The columns from `n_first` on contain the ids that follow the excess of the row.
+    later = (columns >= n_first).astype(np.int32)
+    # Keras writes a sum with a row as `BiasAdd`, which LiteRT does not have for integers.
+    positions = ops.subtract(columns, ops.multiply(missing, later))
+    return ops.cast(ops.take_along_axis(ids, positions, axis=1), "int32")

@@ -14,11 +14,10 @@ import numpy as np
 
 from tuning.kernels.compiling import compiled
 from tuning.kernels.vectors import (
-    PANEL_BYTES,
+    PANEL,
     TILE_ROWS,
     gru_cell,
     gru_gradient,
-    itemsize,
     lstm_cell,
     lstm_gradient,
     tile,
@@ -26,7 +25,7 @@ from tuning.kernels.vectors import (
 
 # Numba's cache is not invalidated by a change in `vectors`. The checksum of `vectors` changes this
 # file with that module; a test compares the checksum.
-CHECKSUM = "ef37779a5e1b56f0"
+CHECKSUM = "b2bef47bc87d2208"
 # Number of texts whose products are still in the cache when their activations are applied: a
 # multiple of both values of `TILE_ROWS`, 6 and 12, so a whole block needs no smaller tile.
 BLOCK_ROWS = 24
@@ -56,7 +55,7 @@ def run_forward(
     _, length, features = x.shape
     units, padded, depth = outputs.shape[2], h.shape[1], outputs.shape[2] + features + 1
     width, row = sources.shape[1], gates.shape[1]
-    groups, panel = 4 if len(dropout) > 1 else 1, _columns_of_panel(x)
+    groups = 4 if len(dropout) > 1 else 1
     columns = 4 * padded // groups
     keeps = len(sources) >= counts.sum()
     dropped = np.empty((BLOCK_ROWS if groups > 1 else 0, width), x.dtype)
@@ -74,8 +73,8 @@ def run_forward(
                     size,
                     depth,
                     (factor, at_factor, width, 1),
-                    (panels, group * columns * depth, panel * depth, panel),
-                    columns // panel,
+                    (panels, group * columns * depth, PANEL * depth, PANEL),
+                    columns // PANEL,
                     (gates, top * row + group * columns, row),
                     False,
                 )
@@ -118,15 +117,15 @@ def run_backward(
     """
     _, length, features = d_x.shape
     padded, row, units = d_h.shape[1], gates.shape[1], d_outputs.shape[2]
-    groups, panel = 4 if len(dropout) > 1 else 1, _columns_of_panel(d_x)
-    columns, n_panels = 4 * padded // groups, -(-(units + features) // panel)
+    groups = 4 if len(dropout) > 1 else 1
+    columns, n_panels = 4 * padded // groups, -(-(units + features) // PANEL)
     # The rows of several steps collect here from the end, for one product with their sources. The
     # distance of two rows is an odd number of cache lines: with a power of two, the lines of a
     # column would share few places of the cache.
     room = max(len(order), CHUNK_ROWS)
     d_gates = np.empty((room, row + 16), d_x.dtype)
     dropped = np.empty((room if groups > 1 else 0, sources.shape[1]), d_x.dtype)
-    total = np.empty((len(order), n_panels * panel), d_x.dtype)
+    total = np.empty((len(order), n_panels * PANEL), d_x.dtype)
     part = np.empty_like(total)
     start = end = counts.sum()
     end_step, texts = length, (order, counts, dropout)
@@ -158,9 +157,9 @@ def run_backward(
                 n,
                 columns,
                 (d_gates, top * (row + 16) + group * columns, row + 16, 1),
-                (panels, group * columns * panel, 4 * padded * panel, panel),
+                (panels, group * columns * PANEL, 4 * padded * PANEL, PANEL),
                 n_panels,
-                (product, 0, n_panels * panel),
+                (product, 0, n_panels * PANEL),
                 False,
             )
             if groups > 1:
@@ -184,7 +183,7 @@ def _add_product(
     """
     (start, end, first_step, end_step), (order, counts, dropout) = span, texts
     depth, row = d_matrix.shape
-    groups, panel = 4 if len(dropout) > 1 else 1, _columns_of_panel(sources)
+    groups = 4 if len(dropout) > 1 else 1
     columns, width = row // groups, sources.shape[1]
     factor, at_factor = sources, start * width
     for group in range(groups):
@@ -201,10 +200,10 @@ def _add_product(
             (
                 d_gates,
                 (len(d_gates) - (end - start)) * d_gates.shape[1] + group * columns,
-                panel,
+                PANEL,
                 d_gates.shape[1],
             ),
-            columns // panel,
+            columns // PANEL,
             (d_matrix, group * columns, row),
             True,
         )
@@ -264,11 +263,6 @@ def _drop(a: Any, top: int, texts: Any, factors: Any, out: Any, out_top: int) ->
 
 
 @compiled
-def _columns_of_panel(array: Any) -> Any:
-    return PANEL_BYTES // itemsize(array)
-
-
-@compiled
 def _multiply(
     n: int, depth: int, of_a: Any, of_b: Any, n_panels: int, of_c: Any, adds: Any
 ) -> None:
@@ -277,14 +271,14 @@ def _multiply(
     Args:
         of_a: array, start, and the distances of two rows and of two columns.
         of_b: array, start, and the distances of two panels and of two rows. A panel is
-            `PANEL_BYTES` wide.
+            `PANEL` wide.
         of_c: array, start, and the distance of two rows.
     """
     a, at_a, row_a, step_a = of_a
     b, at_b, panel_b, step_b = of_b
     c, at_c, row_c = of_c
     for p in range(n_panels):
-        x, y, r = at_b + p * panel_b, at_c + p * _columns_of_panel(c), 0
+        x, y, r = at_b + p * panel_b, at_c + p * PANEL, 0
         while r + TILE_ROWS <= n:
             u, z = at_a + r * row_a, y + r * row_c
             tile(TILE_ROWS, a, u, row_a, step_a, b, x, step_b, c, z, row_c, depth, adds)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tuning.kernels import recurrent_numba
-from tuning.kernels.compiling import Array, Memory, compiled
+from tuning.kernels.compiling import Array, Memory
 from tuning.kernels.threads import run_parts
-from tuning.kernels.vectors import LANES, PANEL_BYTES
+from tuning.kernels.vectors import LANES, PANEL
 
 # A batch of `2 * PART_ROWS` texts or more has `MAX_PARTS` parts, each of which can have its own
 # thread. Measured with 128 texts of up to 200 tokens and 128 units, against a step without parts:
@@ -135,7 +135,7 @@ def backward(
     batch, length, features = x.shape
     units, padded = h.shape[1], _padded_units(arguments)
     matrix = _matrix(weights, units, padded)
-    of_inputs = np.zeros((4 * padded, _multiple(units + features, _panel(x))), x.dtype)
+    of_inputs = np.zeros((4 * padded, _multiple(units + features, PANEL)), x.dtype)
     of_inputs[:, : units + features] = matrix[:-1].T
     d_h, d_c = (_padded(d_state, padded) for d_state in upstream[1:])
     parts = parts_of_batch(texts_of_steps(mask, batch, length), reserve)
@@ -160,8 +160,9 @@ def backward(
     return d_x, d_weights, *_unpadded([d_h, d_c], h, c)
 
 
-@compiled
-def texts_of_steps(mask: Any, batch: int, length: int) -> Any:
+def texts_of_steps(
+    mask: npt.NDArray[np.bool_], batch: int, length: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the order in which the kernel takes the texts, int64 (batch,), and the number of texts
     that each step computes, int64 (length,), from the mask (batch, length).
 
@@ -169,17 +170,9 @@ def texts_of_steps(mask: Any, batch: int, length: int) -> Any:
     """
     if len(mask) == 0:
         return np.arange(batch), np.full(length, batch)
-    lengths = np.zeros(batch, np.int64)
-    for text in range(batch):
-        for t in range(length):
-            lengths[text] += mask[text, t]
-    # Numba has no `kind="stable"`; its mergesort is stable.
-    order, counts = np.argsort(-lengths, kind="mergesort"), np.zeros(length, np.int64)
-    for k, text in enumerate(order):
-        for t in range(length):
-            if mask[text, t]:
-                counts[t] = k + 1
-    return order, counts
+    order = np.argsort(-mask.sum(axis=1), kind="stable")
+    from_last = mask[order[::-1]]
+    return order, np.where(from_last.any(axis=0), batch - from_last.argmax(axis=0), 0)
 
 
 class Part(NamedTuple):
@@ -226,16 +219,11 @@ def _multiple(n: int, of: int) -> int:
     return -(-n // of) * of
 
 
-def _panel(array: Array) -> int:
-    """Return the number of columns of a panel (`recurrent_numba._multiply`)."""
-    return PANEL_BYTES // array.itemsize
-
-
 def _padded_units(arguments: Arguments) -> int:
     # With a dropout for each gate, the matrix is multiplied gate by gate, so a gate must have whole
     # panels. Otherwise it must have whole vectors.
     by_gate = len(arguments.dropout) > 1
-    return _multiple(arguments.h.shape[1], _panel(arguments.x) if by_gate else LANES)
+    return _multiple(arguments.h.shape[1], PANEL if by_gate else LANES)
 
 
 def _row_length(features: int, units: int) -> int:
@@ -278,7 +266,7 @@ def _matrix(weights: Array, units: int, padded: int) -> Array:
 
 def _panels(matrix: Array) -> Array:
     """Return a matrix as panels of neighboring columns, one after the other."""
-    by_panel = matrix.reshape(len(matrix), -1, _panel(matrix)).transpose(1, 0, 2)
+    by_panel = matrix.reshape(len(matrix), -1, PANEL).transpose(1, 0, 2)
     return np.ascontiguousarray(by_panel).reshape(-1)
 
 

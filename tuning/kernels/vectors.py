@@ -1,6 +1,6 @@
-"""The operations of the kernels in vector instructions, written as LLVM's instructions for Numba: a
-block of a matrix product (`tile`), and the gates and states of one text in one step of an LSTM or a
-GRU, with their gradients (`lstm_cell`, `gru_cell`).
+"""The operations of the kernels in vector instructions of float32, written as LLVM's instructions
+for Numba: a block of a matrix product (`tile`), and the gates and states of one text in one step of
+an LSTM or a GRU, with their gradients (`lstm_cell`, `gru_cell`).
 
 Numba's own vectorization does not keep a block of a matrix product in registers, and it compares
 the addresses of all arrays before each loop, which takes as long as the few vectors of a small
@@ -25,17 +25,15 @@ cgutils: Any = numba_cgutils
 
 # AVX-512 has 32 registers of 64 bytes, other processors have 16 or more of at most 32 bytes.
 IS_WIDE = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
-VECTOR_BYTES = 64 if IS_WIDE else 32
+VECTOR = 16 if IS_WIDE else 8  # float32 of 4 bytes
 # Number of rows of a block, each of two vectors, whose sums fit in the registers.
 TILE_ROWS = 12 if IS_WIDE else 6
-PANEL_BYTES = 2 * VECTOR_BYTES
+PANEL = 2 * VECTOR  # Number of columns of a block.
 # Number of products that are summed before they are added to C. One sum over all rows would round
 # each product to the digits of the whole sum.
 SUM_ROWS = 64
-# The number of units is padded to a multiple of this: eight float32 are a vector of 32 bytes, and
-# eight float64 are two.
+# Size of the vectors of gates, to a multiple of which the number of units is padded.
 LANES = 8
-_BYTES = 32
 _FLAGS = ("contract", "nsz")  # A product and a sum may be one instruction.
 
 
@@ -45,12 +43,11 @@ def pointer_to(context: Any, builder: Any, array: Any, value: Any, start: Any) -
 
 
 class Vectors:
-    """LLVM's instructions on vectors of `n_bytes`."""
+    """LLVM's instructions on vectors of n float32."""
 
-    def __init__(self, context: Any, builder: Any, dtype: Any, n_bytes: int) -> None:
-        self.builder, self.size = builder, dtype.bitwidth // 8
-        self.n = n_bytes // self.size
-        self.type = ir.VectorType(context.get_value_type(dtype), self.n)
+    def __init__(self, context: Any, builder: Any, n: int) -> None:
+        self.builder, self.n = builder, n
+        self.type = ir.VectorType(ir.FloatType(), n)
         self.index = context.get_value_type(types.intp)
 
     def at(self, pointer: Any, start: int, index: Any = None) -> Any:
@@ -59,10 +56,10 @@ class Vectors:
         return self.builder.bitcast(self.builder.gep(pointer, [offset]), self.type.as_pointer())
 
     def load(self, place: Any) -> Any:
-        return self.builder.load(place, align=self.size)
+        return self.builder.load(place, align=4)
 
     def store(self, value: Any, place: Any) -> None:
-        self.builder.store(value, place, align=self.size)
+        self.builder.store(value, place, align=4)
 
     def store_each(self, values: Iterable[Any], places: Iterable[Any]) -> None:
         for value, place in zip(values, places, strict=True):
@@ -97,25 +94,20 @@ class Vectors:
         return value
 
     def tanh(self, x: Any) -> Any:
-        """Return tanh(x): for float32 within 2e-7; for float64 the value of the C library."""
-        if self.size == 8:
-            return self._exact_tanh(x)
-        return self.multiply(
-            self._half_tanh(self.multiply(x, self.constant(0.5))), self.constant(2)
-        )
+        """Return tanh(x) within 2e-7."""
+        half = self._half_tanh(self.multiply(x, self.constant(0.5)))
+        return self.multiply(half, self.constant(2))
 
     def sigmoid(self, x: Any) -> Any:
         """Return (1 + tanh(x / 2)) / 2."""
-        half = self.constant(0.5)
-        if self.size == 8:
-            return self.add(half, self.multiply(half, self._exact_tanh(self.multiply(half, x))))
-        return self.add(half, self._half_tanh(self.multiply(x, self.constant(0.25))))
+        half = self._half_tanh(self.multiply(x, self.constant(0.25)))
+        return self.add(self.constant(0.5), half)
 
     def _half_tanh(self, y: Any) -> Any:
         """Return tanh(2 y) / 2 = p q / (p² + q²), where p / q is the seventh convergent of
         Lambert's continued fraction (1768) of tanh(y).
 
-        For |2 y| > 9.2, tanh(2 y) rounds to ±1 in float32. Both comparisons are false for NaN, so
+        For |2 y| > 9.2, tanh(2 y) rounds to ±1. Both comparisons are false for NaN, so
         that the result is NaN.
         """
         for sign, limit in ((">", 4.6), ("<", -4.6)):
@@ -126,16 +118,6 @@ class Vectors:
         q = self.polynomial(z, 28, 3150, 62370, 135135)
         squares = self.add(self.multiply(p, p), self.multiply(q, q))
         return self.builder.fdiv(self.multiply(p, q), squares, flags=_FLAGS)
-
-    def _exact_tanh(self, x: Any) -> Any:
-        double = ir.DoubleType()
-        function = cgutils.get_or_insert_function(
-            self.builder.module, ir.FunctionType(double, [double]), "tanh"
-        )
-        for lane in map(ir.IntType(32), range(self.n)):
-            value = self.builder.call(function, [self.builder.extract_element(x, lane)])
-            x = self.builder.insert_element(x, value, lane)
-        return x
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -165,7 +147,7 @@ def tile(
         _, a_, at_a_, row_a_, step_a_, b_, at_b_, step_b_, c_, at_c_, row_c_, depth_, adds_ = (
             arguments
         )
-        v = Vectors(context, builder, a.dtype, VECTOR_BYTES)
+        v = Vectors(context, builder, VECTOR)
         rows, columns = range(n_rows.literal_value), (0, v.n)
         row_numbers = [v.index(r) for r in rows]
         of_a = [
@@ -208,14 +190,6 @@ def tile(
     return types.void(n_rows, *matrices, size, types.boolean), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def itemsize(typing: Any, array: Any) -> tuple[Any, Callable[..., Any]]:
-    size = array.dtype.bitwidth // 8
-    return types.intp(array), lambda context, builder, signature, arguments: ir.Constant(
-        context.get_value_type(types.intp), size
-    )
-
-
 def _over_units(
     arrays: tuple[Any, ...], body: Callable[..., None], *, of_gates: tuple[int, ...] = (0,)
 ) -> tuple[Any, Callable[..., Any]]:
@@ -228,7 +202,7 @@ def _over_units(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         *pairs, units = arguments
-        v = Vectors(context, builder, arrays[0].dtype, _BYTES)
+        v = Vectors(context, builder, LANES)
         pointers = [
             [
                 pointer_to(context, builder, array, value, builder.add(start, offset))

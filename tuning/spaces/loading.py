@@ -414,9 +414,7 @@ def build(
     run_user_code(lambda: hypermodel.declare_hyperparameters(hp), doing="declaring hyperparameters")
     model = run_user_code(lambda: hypermodel.build(hp), doing="building the model")
     if not isinstance(model, keras.Model) or not model.compiled:
-        raise SpaceBug(
-            f"build(hp) must return a compiled keras.Model; it returned {model!r}.", traceback=""
-        )
+        raise SpaceBug(f"build(hp) must return a compiled keras.Model; it returned {model!r}.")
     takes_texts(model)  # Raises an error for inputs that texts can't be given to.
     check_declared(hp, known)
     return hp, model
@@ -438,5 +436,4 @@ def check_declared(hp: Any, known: Sequence[str]) -> None:
             f"Every hyperparameter must be declared before the search; {', '.join(late)} appeared"
             " during a trial. Declare it, with all others, in declare_hyperparameters(hp), or put"
             " it under hp.conditional_scope.",
-            traceback="",
         )

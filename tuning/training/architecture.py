@@ -54,7 +54,6 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
             raise SpaceBug(
                 f"The input named {name!r} must have the shape (None,), because the number of"
                 f" {name} differs between texts; this input has the shape {tensor.shape[1:]}.",
-                traceback="",
             )
     return names if any(name in KINDS for name in names) else (IDS.name,)
 

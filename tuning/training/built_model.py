@@ -129,7 +129,6 @@ class BuiltModel:
             raise SpaceBug(
                 "adapt(hp, model, x, y) must change the model that it gets, and return None; it"
                 f" returned {returned!r}.",
-                traceback="",
             )
         changed = [name for name, config in _configs(self.model).items() if config != before[name]]
         if changed:
@@ -138,7 +137,6 @@ class BuiltModel:
                 " vocabularies, because a training that was paused and an export restore these"
                 f" alone; it changed the configuration of {', '.join(changed)}. Configure the"
                 " layers in build(hp).",
-                traceback="",
             )
         # Functions that `adapt` called were traced with the earlier state of the layers.
         self.model.train_function = self.model.test_function = self.model.predict_function = None
@@ -216,7 +214,6 @@ def _no_seeds() -> Iterator[None]:
             f"build(hp) must not set the random seed; it sets {given[0]}, so every repeat on a"
             " fresh seed would begin with the same weights. Remove set_random_seed or random.seed:"
             " seed is the seed of a study.",
-            traceback="",
         )
 
 
@@ -228,7 +225,6 @@ def _require_new_variables(model: keras.Model) -> None:
                 f" {variable.path} was made before, for example when the file was loaded, so a"
                 " trial would begin with the weights of the trial before it. Make this layer inside"
                 " build(hp), or give it trainable=False.",
-                traceback="",
             )
     remember_trained(model)
 

@@ -189,7 +189,6 @@ def _nan_explained(
             "A model must take texts without words, such as texts of punctuation alone; this model"
             f" gives NaN for them, and the training and validation splits have {n_empty}."
             f" {NAN_REMEDY}",
-            traceback="",
         ) from error
 
 

@@ -49,7 +49,6 @@ def form_of_loss(model: keras.Model, target: Target, *, sequence_length: int) ->
         raise SpaceBug(
             "A model of several labels must give each its own probability; a softmax makes their"
             " sum 1. End the model with a sigmoid.",
-            traceback="",
         )
     if activation is None:
         return LossForm(encoder)
@@ -73,7 +72,6 @@ def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
     if not sizes or not all(isinstance(size, int) for size in sizes):
         raise SpaceBug(
             f"A model must give one tensor of class probabilities; this model gives {output!r}.",
-            traceback="",
         )
     # Keras adds the dimension 1 of an input (batch, 1) to the shape that it computes for the counts
     # of a `TextVectorization`, whose values do not have it.

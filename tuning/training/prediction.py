@@ -55,14 +55,12 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
                 f" this configuration declares {kind.declared_by!r}, but its model has no input"
                 f" named {kind.name!r}. Make the model with keras.Input(…, name={kind.name!r}); a"
                 " model with its own call takes token ids only.",
-                traceback="",
             )
     for kind in map(kind_of, names):
         if missing := [name for name in kind.hyperparameters if name not in values]:
             raise SpaceBug(
                 f"A space must declare {' and '.join(kind.hyperparameters)} for a model that takes"
                 f" {kind.what}; this configuration has no {' and no '.join(missing)}.",
-                traceback="",
             )
         # Only the model of the defaults is known when the space is loaded.
         for name in kind.hyperparameters:
@@ -73,7 +71,6 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
                     f"{name} must be {smallest} or more for a model that takes {kind.what};"
                     f" this configuration has {value!r}. Change its range, and start another"
                     " study.",
-                    traceback="",
                 )
     cuts_tokens = not is_keras_file(values.get("preset"))
     if {IDS, FEATURES} <= {*map(kind_of, names)} and cuts_tokens:
@@ -89,7 +86,6 @@ def _require_one_cut(values: Mapping[str, Any]) -> None:
         raise SpaceBug(
             "Token ids beside features must be cut as the encoder's tokens are: sequence_length and"
             f" truncating must be {of_encoder}; they are {of_words}.",
-            traceback="",
         )
 
 
