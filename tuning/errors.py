@@ -5,7 +5,7 @@ TuningError
 ├── ArgumentError  an argument, or the flag that sets it, has a wrong value; a ValueError too
 ├── DataError      the data source, its columns, labels or rows
 ├── SpaceError     a search space: missing, incomplete, or without a counterpart in Optuna
-│   └── SpaceBug   an exception raised by a search space's own code; carries its traceback
+│   └── SpaceBug   a mistake in a search space's own code; carries the traceback of an exception
 ├── StudyError     a study: opened with another configuration, empty, or locked by another process
 ├── StorageError   the results folder or the database: full, read-only, unreachable
 ├── PoolError      the cluster on which trials train: absent, unreachable, or full
