@@ -237,6 +237,7 @@ def with_folds(
 
 
 GIVEN_SPLIT, FEW_GROUPS = {"split_column": "part"}, {"group_column": "part"}
+FEW = "a class has too few texts, groups, times or weights for 5 folds"
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,8 @@ GIVEN_SPLIT, FEW_GROUPS = {"split_column": "part"}, {"group_column": "part"}
         (1, {}, 1, None),
         ("auto", {"group_column": "product"}, 5, None),
         ("auto", GIVEN_SPLIT, 1, "the validation split is given"),
-        ("auto", FEW_GROUPS, 1, "a class has too few texts, groups or times for 5 folds"),
+        ("auto", FEW_GROUPS, 1, FEW),
+        ("auto", {"group_column": "product", "weight_column": "votes"}, 1, FEW),
     ],
 )
 def test_number_of_folds(

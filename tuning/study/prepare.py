@@ -189,14 +189,13 @@ def with_folds(
     elif n_folds > 1 and is_new:
         try:
             drawn = require_folds(corpus.rows, Redraw(seed=config.seed, n_folds=n_folds))
+            if config.data.weight_column:
+                _require_weights(corpus, [train for train, _ in drawn])
         except DataError as error:
             if not is_auto:
                 raise
             logger.info("one split in the place of folds: %s", error)
-            reason = f"a class has too few texts, groups or times for {AUTO_FOLDS} folds"
-        else:
-            if config.data.weight_column:
-                _require_weights(corpus, [train for train, _ in drawn])
+            reason = f"a class has too few texts, groups, times or weights for {AUTO_FOLDS} folds"
     if reason:
         say(f"Each trial is trained on one split and not on folds: {reason}.")
         return config
