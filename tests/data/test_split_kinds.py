@@ -413,8 +413,8 @@ def test_cells_that_are_no_weights_are_refused(cell: str, says: str, tmp_path: P
     ("votes", "says"),
     [
         ([0] * 120, "0; all are 0"),
-        ([0] * 80 + [1] * 40, "0 in the training split; all of its rows have 0"),
-        ([0, 1] * 40 + [1] * 40, "0 in the training split; all of its rows of 'bad' have 0"),
+        ([0] * 80 + [1] * 40, "0 in the training split; there, all rows have 0"),
+        ([0, 1] * 40 + [1] * 40, "0 in the training split; there, all rows of 'bad' have 0"),
     ],
 )
 def test_weights_that_are_all_0_are_refused(votes: list[object], says: str, tmp_path: Path) -> None:

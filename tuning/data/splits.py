@@ -125,7 +125,7 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
         if unused := unweighted(target, reviews.labels[in_train], weights):
             raise DataError(
                 f"weight_column {config.weight_column!r} must have numbers above 0 in the training"
-                f" split; all of its {unused} have 0."
+                f" split; there, all {unused} have 0. Give these rows weights, or leave them out."
             )
     # Each column is filtered by itself, because selecting rows of a frame copies all columns first.
     frames = {

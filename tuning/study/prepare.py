@@ -208,8 +208,9 @@ def _require_weights(corpus: Corpus, of_folds: Sequence[Numbers]) -> None:
     for number, train in enumerate(of_folds, start=1):
         if unused := unweighted(corpus.target, rows.labels[train], rows.weights[train]):
             raise DataError(
-                f"The training rows of each of {len(of_folds)} folds must have weights above 0;"
-                f" all {unused} of fold {number} have 0. Give folds=1 for one split."
+                f"Each of {len(of_folds)} folds must have training rows with weights above 0; in"
+                f" fold {number}, all {unused} have 0. Give these rows weights, or folds=1 for one"
+                " split."
             )
 
 
