@@ -19,7 +19,7 @@ from tests.data.test_splits import labeled
 from tests.texts import make_reviews
 from tuning.config import SPLITS, TFDS_SPLIT, DataConfig, StudyConfig
 from tuning.data import group_split
-from tuning.data.redraw import redrawn
+from tuning.data.redraw import redrawn, require_folds
 from tuning.data.rows import LEFT_OUT, Parts, Redraw, Rows
 from tuning.data.sources import Reviews
 from tuning.data.splits import SHARES, SPLIT_KINDS, distinct_codes, split_reviews, without_copies
@@ -214,6 +214,26 @@ def test_fresh_split_by_groups_has_training_rows_of_each_class() -> None:
         assert {*strata[train]} == {*range(8)}
 
 
+def test_fresh_split_by_groups_has_validation_rows_of_two_classes() -> None:
+    """The rare class has two groups of 40. 1 of 20 seeds first draws both for training."""
+    groups = np.repeat(np.arange(40), 10)
+    strata = (groups < 2).astype(np.int64)
+    rows = Rows(np.arange(400), strata, groups)
+    for seed in range(20):
+        ((train, validation),) = redrawn(rows, Redraw(seed=seed), validation_share=0.18)
+        assert {*strata[train]} == {*strata[validation]} == {0, 1}
+
+
+def test_folds_by_groups_have_rows_of_each_class() -> None:
+    """The rarest of three classes has 6 of 100 groups."""
+    groups = np.repeat(np.arange(100), 10)
+    strata = np.where(groups < 6, 2, np.arange(1000) % 2)
+    rows = Rows(np.arange(1000), strata, groups)
+    for seed in range(10):
+        for fold in require_folds(rows, Redraw(seed=seed, n_folds=5)):
+            assert all({*strata[places]} == {0, 1, 2} for places in fold)
+
+
 @pytest.mark.parametrize("share", [0.72, 0.8, 0.95])
 def test_a_group_larger_than_every_part_is_train_alone(share: float) -> None:
     groups = np.where(np.arange(1000) < share * 1000, 0, np.arange(1000))
@@ -393,8 +413,8 @@ def test_cells_that_are_no_weights_are_refused(cell: str, says: str, tmp_path: P
     ("votes", "says"),
     [
         ([0] * 120, "0; all are 0"),
-        ([0] * 80 + [1] * 40, "0 in the training split; all of its rows have 0"),
-        ([0, 1] * 40 + [1] * 40, "0 in the training split; all of its rows of 'bad' have 0"),
+        ([0] * 80 + [1] * 40, "0 in the training split; there, all rows have 0"),
+        ([0, 1] * 40 + [1] * 40, "0 in the training split; there, all rows of 'bad' have 0"),
     ],
 )
 def test_weights_that_are_all_0_are_refused(votes: list[object], says: str, tmp_path: Path) -> None:

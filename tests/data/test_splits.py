@@ -15,7 +15,7 @@ from tuning.config import SPLITS, DataConfig
 from tuning.data.redraw import require_folds
 from tuning.data.rows import Redraw
 from tuning.data.sources import Reviews
-from tuning.data.splits import fold, folded_digests, identity, split_reviews
+from tuning.data.splits import fold, folded_digests, identity, split_reviews, unweighted
 from tuning.errors import DataError
 from tuning.targets.classes import Classes
 from tuning.targets.labels import MultiLabel
@@ -136,6 +136,12 @@ def test_number_that_is_rare_beside_a_given_test_split_is_split() -> None:
     splits = split_reviews(reviews, seed=0, config=DataConfig(split_column="split"))
     assert [*map(len, splits.frames.values())] == [206, 45, 49]
     assert require_folds(splits.rows, Redraw(seed=0, n_folds=5))
+
+
+def test_label_without_rows_has_no_rows_without_weights() -> None:
+    target, weights = MultiLabel(("a", "b")), np.float32([1, 0])
+    assert unweighted(target, np.array([[1, 0], [1, 0]]), weights) is None
+    assert unweighted(target, np.array([[1, 0], [0, 1]]), weights) == "rows of 'b'"
 
 
 def test_label_set_of_copies_of_one_text_is_split() -> None:

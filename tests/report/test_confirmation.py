@@ -69,6 +69,9 @@ def test_random_split_s_promise_is_that_of_the_present_best() -> None:
     equal = [replace(best, repeats={1: 0.9032})]
     promise = "a random split would have promised 0.903, no better than 0.903."
     assert promise in text_of(replace(made, on_random_splits=equal))
+    of_folds = [replace(best, repeats={1: 0.95}, folds={1: [0.94, 0.96]})]
+    promise = "On validation rows, random folds would have promised 0.95"
+    assert promise in text_of(replace(made, on_random_splits=of_folds))
 
 
 @pytest.mark.parametrize(

@@ -175,8 +175,8 @@ def test_data_begin_with_the_names_that_a_split_lacks(kind: str) -> None:
     counts = {"train": [9, 9, 9], "validation": [5, 5, 0], "test": [0, 5, 0]}
     card = replace(CARD, class_names=[*"abc"], class_counts=counts, predicts=kind)
     text = dict(data_rows(card))[kind]
-    assert text.startswith("no row of the validation split has 'c', whose predictions")
-    assert "; no row of the test split has 'a' and 1 more, whose" in text
+    assert text.startswith("the validation split has no row of 'c', so its metrics")
+    assert "; the test split has no row of 'a' (and of 1 more), so" in text
 
 
 def test_pruned_trial_without_seconds_saved_none() -> None:

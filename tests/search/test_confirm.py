@@ -285,10 +285,13 @@ def test_study_with_groups_trains_its_best_on_random_splits_too(
 
 def test_random_folds_are_compared_with_folds_of_times(tmp_path: Path) -> None:
     data, train = DataConfig(time_column="date"), replace(CONFIG.train, n_folds=3)
-    session, jobs = recording(tmp_path, replace(CONFIG, data=data, train=train))
+    ends: list[str] = []
+    subscriber = on(RepeatEnded, lambda ended: ends.append(ended.event))
+    session, jobs = recording(tmp_path, replace(CONFIG, data=data, train=train), subscriber)
     confirm_within(session, SIZE)
     random = [job.redraw for job in jobs if job.redraw and job.redraw.ignores_columns]
     assert random == [Redraw(seed=seed, n_folds=3, ignores_columns=True) for seed in (1, 2, 3)]
+    assert sum("on random folds: " in end for end in ends) == 3
 
 
 def test_random_split_is_not_compared_with_given_validation_rows(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ def redrawn(
     """Return the places of the rows for training and for validation, both in order, of each fold,
     or of one split with this share of rows for validation.
 
-    Groups may leave a stratum, such as a class, without training rows. Then the seed draws again.
+    Groups may leave a stratum, such as a class, without rows. Then the seed draws again, up to
+    `MAX_DRAWS` times.
     """
     seed, folds = redraw.seed, _drawn(rows, redraw, validation_share)
     for number in range(1, MAX_DRAWS):
@@ -32,11 +33,14 @@ def redrawn(
 
 
 def _have_strata(rows: Rows, folds: list[tuple[Numbers, Numbers]]) -> bool:
-    """Return whether all training rows have each stratum, and all validation rows two or more."""
+    """Return whether the training and the validation rows of each fold have every stratum. Two in
+    the validation rows are enough for a single split.
+    """
     n_strata = len(np.unique(rows.strata))
+    n_needed = n_strata if len(folds) > 1 else min(2, n_strata)
     return all(
         len(np.unique(rows.strata[train])) == n_strata
-        and len(np.unique(rows.strata[validation])) >= min(2, n_strata)
+        and len(np.unique(rows.strata[validation])) >= n_needed
         for train, validation in folds
     )
 
@@ -48,8 +52,8 @@ def _drawn(rows: Rows, redraw: Redraw, validation_share: float) -> list[tuple[Nu
         shares, first = [1 - validation_share, validation_share], 1
     else:
         # In the order of time, each fold is trained on all parts before its own, and no part is
-        # before the first part. Random parts in its place are used in the same way: with more rows
-        # for training, they would promise more for that reason alone.
+        # before the first part. Random parts are combined in the same way, because folds with more
+        # training rows would have better values for that reason alone.
         first = int(kind.IS_ORDERED)
         shares = [1 / (n_folds + first)] * (n_folds + first)
     parts, folds = rule.draw(rows, shares, seed=redraw.seed), []

@@ -125,7 +125,7 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
         if unused := unweighted(target, reviews.labels[in_train], weights):
             raise DataError(
                 f"weight_column {config.weight_column!r} must have numbers above 0 in the training"
-                f" split; all of its {unused} have 0."
+                f" split; there, all {unused} have 0. Give these rows weights, or leave them out."
             )
     # Each column is filtered by itself, because selecting rows of a frame copies all columns first.
     frames = {
@@ -255,8 +255,9 @@ def unweighted(target: Target, labels: Labels, weights: npt.NDArray[np.float32])
     weighted = labels[weights > 0]
     if not len(weighted):
         return "rows"
-    counts = target.counts(weighted)
-    return None if all(counts) else f"rows of {target.names[counts.index(0)]!r}"
+    # A label may have no row among the training rows of a fold.
+    counts = zip(target.names, target.counts(labels), target.counts(weighted), strict=True)
+    return next((f"rows of {name!r}" for name, n, n_used in counts if n and not n_used), None)
 
 
 def _n_shared(rows: Rows, parts: Parts, drawn: Sequence[str]) -> int:

@@ -92,10 +92,10 @@ class DataCard(DataSource, DataFacts):
             of_names = zip(self.class_names, self.class_counts[split], strict=True)
             missing = [name for name, count in of_names if count == 0]
             if missing:
-                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                more = f" (and of {len(missing) - 1} more)" if len(missing) > 1 else ""
                 doubts.append(
-                    f"no row of the {split} split has {missing[0]!r}{more}, whose predictions its"
-                    " metrics do not measure"
+                    f"the {split} split has no row of {missing[0]!r}{more}, so its metrics say"
+                    " nothing about it"
                 )
         return "; ".join(filter(None, doubts))
 

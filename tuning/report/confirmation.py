@@ -83,11 +83,11 @@ def result_text(estimates: Estimates) -> str:
 
 
 def promise(estimates: Estimates) -> list[str]:
-    """Return the mean of the best configuration on random splits, of a study with groups or times,
-    as a sentence beside the configuration's own mean; none before a training on a random split.
+    """Return the mean of the best configuration on random splits or folds, of a study with groups
+    or times, as a sentence beside the configuration's own mean; none before such a training.
     """
     trial, direction = estimates.best.trial, sign(estimates.confirmation.metric)
-    repeated = (f for f in estimates.confirmation.on_random_splits if f.trial == trial)
+    repeated = [f for f in estimates.confirmation.on_random_splits if f.trial == trial]
     values = [value for finalist in repeated for value in finalist.repeat_values.values()]
     if not values:
         return []
@@ -96,7 +96,8 @@ def promise(estimates: Estimates) -> list[str]:
     promised, mean = round(promised, n), round(mean, n)
     is_better = direction * promised > direction * mean
     own = f" in the place of {mean:.{n}f}" if is_better else f", no better than {mean:.{n}f}"
-    return [f"On validation rows, a random split would have promised {promised:.{n}f}{own}."]
+    parts = "random folds" if any(finalist.folds for finalist in repeated) else "a random split"
+    return [f"On validation rows, {parts} would have promised {promised:.{n}f}{own}."]
 
 
 def _time(confirmation: Confirmation) -> str:

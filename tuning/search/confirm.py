@@ -461,7 +461,9 @@ class _Repeats:
         if self._purpose is Purpose.ENSEMBLE:
             return f"trial {trial}, seed {seed}, for ensembles"
         if self._purpose is Purpose.RANDOM_SPLIT:
-            return f"trial {trial}, seed {seed}, on a random split"
+            has_folds = self._session.config.train.n_folds > 1
+            parts = "random folds" if has_folds else "a random split"
+            return f"trial {trial}, seed {seed}, on {parts}"
         if not self._is_fresh(seed):
             return f"pruned trial {trial}, trained to the end"
         number, n_seeds = self._confirmation.rounds + 1, len(self._confirmation.seeds)

@@ -189,14 +189,13 @@ def with_folds(
     elif n_folds > 1 and is_new:
         try:
             drawn = require_folds(corpus.rows, Redraw(seed=config.seed, n_folds=n_folds))
+            if config.data.weight_column:
+                _require_weights(corpus, [train for train, _ in drawn])
         except DataError as error:
             if not is_auto:
                 raise
             logger.info("one split in the place of folds: %s", error)
-            reason = f"a class has too few texts, groups or times for {AUTO_FOLDS} folds"
-        else:
-            if config.data.weight_column:
-                _require_weights(corpus, [train for train, _ in drawn])
+            reason = f"a class has too few texts, groups, times or weights for {AUTO_FOLDS} folds"
     if reason:
         say(f"Each trial is trained on one split and not on folds: {reason}.")
         return config
@@ -209,8 +208,9 @@ def _require_weights(corpus: Corpus, of_folds: Sequence[Numbers]) -> None:
     for number, train in enumerate(of_folds, start=1):
         if unused := unweighted(corpus.target, rows.labels[train], rows.weights[train]):
             raise DataError(
-                f"The training rows of each of {len(of_folds)} folds must have weights above 0;"
-                f" all {unused} of fold {number} have 0. Give folds=1 for one split."
+                f"Each of {len(of_folds)} folds must have training rows with weights above 0; in"
+                f" fold {number}, all {unused} have 0. Give these rows weights, or folds=1 for one"
+                " split."
             )
 
 
