@@ -18,7 +18,7 @@ def safe_name(text: str) -> str:
 
 
 def staged(path: Path) -> Path:
-    """Return the file in which an export writes what it then moves to `path`."""
+    """Return the temporary file that an export writes before it replaces `path`."""
     return path.with_name(f"{path.name}.tmp")
 
 

@@ -334,13 +334,14 @@ def test_file_that_is_not_utf_8_is_refused(tmp_path: Path, name: str, line: str)
     place = len(content[: content.index("15000")].encode())
     later = bytearray(content.encode())
     later[place] = 0xFF
-    for encoded, encoding in (
-        (content.encode("cp1252"), "WINDOWS-1252"),
-        (content.encode("utf-16"), "UTF-16"),
-        (later, "WINDOWS-1252"),
+    for encoded, position, encoding in (
+        (content.encode("cp1252"), content.index("ï"), "WINDOWS-1252"),
+        (content.encode("utf-16"), 0, "UTF-16"),
+        (later, place, "WINDOWS-1252"),
     ):
         message = refusal(save(tmp_path / name, bytes(encoded)))
         assert message.startswith(f"{tmp_path / name} must be UTF-8; ")
+        assert f" at byte {position}. " in message
         assert message.endswith(f"or convert it: `iconv -f {encoding} -t UTF-8 OLD > NEW`.")
 
 

@@ -45,7 +45,7 @@ from tuning.inference.runtimes import FORMATS
 from tuning.metrics import metrics_of
 from tuning.outcomes import FailureReason
 from tuning.report.page import write_report
-from tuning.results import ResultsDir
+from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import load_hypermodel
@@ -234,33 +234,53 @@ def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
     assert sorted(path.name for path in setting.folder.path.glob("best*/")) == ["best", "best.1"]
 
 
+def kill(*arguments: Any, **options: Any) -> None:
+    publish(*arguments, **options)
+    raise SystemExit
+
+
+def fill_the_disk(*arguments: Any, **options: Any) -> None:
+    raise OSError("the disk is full")
+
+
+def publish_scores(study: StudyDir, looks: list[PastEvaluation], *, number: int) -> None:
+    temporary = study.path / "best.tmp"
+    temporary.mkdir(parents=True)
+    seen = Predictions(np.zeros(1, int), np.ones(1, int), np.array([[0.9, 0.1]]), target=TWO)
+    manifest, test = (replace(each, test_looks=looks) for each in (EXPORT, TEST_SCORES))
+    export._publish(temporary, study, manifest, seen=seen, test=test, number=number)
+
+
 @pytest.mark.parametrize("is_killed", [True, False])
 def test_export_that_ends_while_it_is_published_leaves_the_scores_of_the_one_in_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool
 ) -> None:
-    def fail(*arguments: Any, **options: Any) -> None:
-        if is_killed:
-            publish(*arguments, **options)
-            raise SystemExit
-        raise OSError("the disk is full")
-
     results = ResultsDir(tmp_path)
     study, again = results.study("s"), EXPORT.test_looks * 2
-    seen = Predictions(np.zeros(1, int), np.ones(1, int), np.array([[0.9, 0.1]]), target=TWO)
-
-    def write(looks: list[PastEvaluation], number: int) -> None:
-        temporary = study.path / "best.tmp"
-        temporary.mkdir(parents=True)
-        manifest, test = (replace(each, test_looks=looks) for each in (EXPORT, TEST_SCORES))
-        export._publish(temporary, study, manifest, seen=seen, test=test, number=number)
-
-    write(EXPORT.test_looks, 1)
-    monkeypatch.setattr(export, "publish", fail)
+    publish_scores(study, EXPORT.test_looks, number=1)
+    monkeypatch.setattr(export, "publish", kill if is_killed else fill_the_disk)
     with pytest.raises((SystemExit, StorageError)):
-        write(again, 2)
+        publish_scores(study, again, number=2)
     assert full_manifest(study.best_dir).test_looks == (again if is_killed else EXPORT.test_looks)
     expected = replace(TEST_SCORES, test_looks=again) if is_killed else TEST_SCORES
     assert StudyHandle(results, study, "").test_scores == expected
+
+
+def test_scores_of_a_killed_export_stay_if_the_next_export_fails(
+    copied: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(chosen: Any, *arguments: Any, **options: Any) -> None:
+        publish_scores(copied.folder, EXPORT.test_looks * 2, number=2)
+
+    monkeypatch.setattr(export, "publish", kill)
+    with pytest.raises(SystemExit):
+        publish_scores(copied.folder, EXPORT.test_looks, number=1)
+    monkeypatch.setattr(export, "publish", fill_the_disk)
+    monkeypatch.setattr(export, "_export", fail)
+    with pytest.raises(StorageError, match="the disk is full"):
+        export_study(copied.results)
+    assert StudyHandle.of(copied.results, "s").test_scores == TEST_SCORES
+    assert copied.folder.test_predictions_path.exists()
 
 
 def test_export_refuses_a_space_or_data_that_changed(copied: Setting) -> None:

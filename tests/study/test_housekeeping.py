@@ -71,7 +71,8 @@ def test_locked_study_is_left_alone(results: ResultsDir) -> None:
 def test_only_export_is_kept(results: ResultsDir) -> None:
     """A process ended before it renamed `best.tmp`, which may be whole, or its scores."""
     (results.study("s").path / "best.tmp").mkdir()
-    (results.study("s").path / "test.json.tmp").write_text("{}")
+    for name in ("test.json.tmp", "test.npz.tmp"):
+        (results.study("s").path / name).write_text("{}")
     assert found(results) == []
     results.study("s").best_dir.mkdir()
     removables = found(results)

@@ -46,12 +46,19 @@ def test_open_study_records_what_it_is(results: ResultsDir) -> None:
     assert {"python", "tensorflow", "optuna", "keras"} <= set(record["versions"])
 
 
-@pytest.mark.parametrize("name", ["encoder.keras", "bert/model.weights.h5"])
-def test_file_of_an_encoder_must_not_change(name: str, results: ResultsDir, tmp_path: Path) -> None:
-    file = tmp_path / name
-    file.parent.mkdir(exist_ok=True)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "encoder.keras",
+        "bert/model.weights.h5",
+        "bert/tokenizer.json",
+        "bert/assets/tokenizer/vocabulary.txt",
+    ],
+)
+def test_encoder_must_not_change(name: str, results: ResultsDir, tmp_path: Path) -> None:
+    file, encoder = tmp_path / name, tmp_path / Path(name).parts[0]
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"weights")
-    encoder = file if file.parent == tmp_path else file.parent
     presets = Hyperparameter(
         name="preset", kind="choice", default="bert", choices=("bert", str(encoder))
     )
@@ -60,8 +67,10 @@ def test_file_of_an_encoder_must_not_change(name: str, results: ResultsDir, tmp_
     require_same_encoders(record, doing="An export")
     assert [*record.encoders] == [str(encoder)]
     before = record.encoders[str(encoder)]
-    for untouched in ("README.md", "metadata.json"):
-        (file.parent / untouched).write_text("saved today")
+    folder = tmp_path / "bert"
+    (folder / "onnx").mkdir(parents=True, exist_ok=True)
+    for other in ("README.txt", "LICENSE.txt", "metadata.json", "onnx/config.json"):
+        (folder / other).write_text("changed today")
     require_same_encoders(record, doing="An export")
     file.write_bytes(b"changed")
     with pytest.raises(StudyError, match=rf"{encoder} was {before} and is \w+ now\. Put"):

@@ -232,6 +232,10 @@ def own_loop(hp: Any, model: keras.Model, x: Any, y: Any, callbacks: Any, **kwar
         callbacks[0].on_epoch_end(epoch)
 
 
+def of_another(hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+    return pass_on(hp, mean(), *args, **kwargs)
+
+
 @pytest.mark.parametrize("fit", [pass_on, name_it])
 def test_own_fit_gets_the_weights_of_the_study(fit: Callable[..., Any]) -> None:
     train = make_texts(N)
@@ -260,6 +264,7 @@ def test_weights_of_an_own_fit_count(fit: Callable[..., Any]) -> None:
         (of_classes, "fit\\(\\) gives model.fit a class_weight of its own"),
         (drops_it, "fit\\(\\) must use the weights"),
         (own_loop, "fit\\(\\) must use the weights"),
+        (of_another, "fit\\(\\) must train the model that it gets"),
         (lambda hp, model, x, y, callbacks, validation_data, epochs: None, "'sample_weight'"),
     ],
 )

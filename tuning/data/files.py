@@ -123,6 +123,20 @@ def _is_prediction(path: Path) -> bool:
         return file.readline(100).startswith(",".join(PREDICTION_COLUMNS).encode())
 
 
+def _first_bad_byte(path: Path, *, default: int) -> int:
+    """Return the position of the first byte that is not UTF-8 in the unpacked file. `default` is
+    the position in the block in which a decoder failed.
+    """
+    with gzip.open(path) if is_packed(path) else path.open("rb") as file:
+        try:
+            file.read(MIN_DECOMPRESSION_BOMB_BYTES).decode("utf-8")
+        except UnicodeDecodeError as error:
+            return error.start
+        except (EOFError, zlib.error, OSError):  # The archive is broken.
+            return default
+    return default
+
+
 def file_format(path: Path) -> str:
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
@@ -146,10 +160,11 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
                 "IO[bytes]", io.BufferedReader(unpacked, buffer_size=1 << 20) if unpacked else raw
             )
     except UnicodeDecodeError as error:
+        start = _first_bad_byte(path, default=error.start)
         is_utf_16 = error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        encoding = "UTF-16" if is_utf_16 else "WINDOWS-1252"
+        encoding = "UTF-16" if start == 0 and is_utf_16 else "WINDOWS-1252"
         raise DataError(
-            f"{path} must be UTF-8; {error.reason}. Save it in Excel as 'CSV UTF-8'"
+            f"{path} must be UTF-8; {error.reason} at byte {start}. Save it in Excel as 'CSV UTF-8'"
             f" or convert it: `iconv -f {encoding} -t UTF-8 OLD > NEW`."
         ) from error
     except (OSError, EOFError, zlib.error, DataError, MemoryError) as error:

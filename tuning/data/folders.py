@@ -19,8 +19,10 @@ logger = logging.getLogger(__name__)
 
 CHECKSUMS = "checksums.json"
 CHECKSUM_BYTES = 2**22  # size of the blocks in which a file is read
-# Endings of the files that KerasHub reads in the folder of a preset. A README may change.
+# Endings of the files that KerasHub reads in the folder of a preset.
 PRESET_FILES = (".json", ".txt", ".weights.h5", ".safetensors")
+# Beginnings of names of other files. `metadata.json` has the time at which the preset was saved.
+NO_PRESET_FILES = ("README", "LICENSE", "metadata.json")
 
 
 @contextlib.contextmanager
@@ -84,9 +86,9 @@ def checksum_of_encoder(path: Path) -> int:
         return checksum_of_keras_file(path)
     parts = [
         (file.relative_to(path).as_posix(), checksum_of(file))
-        for file in sorted(path.rglob("*"))
-        # `metadata.json` has the time at which the preset was saved.
-        if file.name.endswith(PRESET_FILES) and file.name != "metadata.json"
+        # KerasHub reads no other folders, such as `onnx/` of a Hugging Face model.
+        for file in sorted([*path.glob("*"), *path.glob("assets/**/*")])
+        if file.name.endswith(PRESET_FILES) and not file.name.startswith(NO_PRESET_FILES)
     ]
     return zlib.crc32(repr(parts).encode())
 

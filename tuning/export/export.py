@@ -4,6 +4,7 @@ test split once while the formats are checked, and write the manifest last.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tuning import documents
-from tuning.atomic_io import translated, write_text
+from tuning.atomic_io import read_json, translated, write_text
 from tuning.data.files import Progress
-from tuning.errors import ArgumentError
+from tuning.errors import ArgumentError, StorageError
 from tuning.evaluation.linear_reference import LinearTask
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.out_of_sample import Rows
@@ -107,6 +108,8 @@ def export_best(
         chosen = ChosenTrial(trial=trial, study=study, opened=opened, config=config)
         with export_lock(study.folder):
             recover(study.folder.best_dir)
+            if _has_staged_scores(study.folder):
+                _replace_scores(study.folder)
             return _export(chosen, choice, slice_column=slice_column, progress=progress, warn=warn)
 
 
@@ -257,12 +260,29 @@ def _publish(
     """Write the manifest, and put the export and its predictions and scores of the test split in
     place. A disk that is full leaves the earlier export and its scores as they were.
     """
-    paths = folder.test_predictions_path, folder.test_path
-    write_predictions(staged(paths[0]), seen)
-    documents.write(staged(paths[1]), test)
+    write_predictions(staged(folder.test_predictions_path), seen)
+    documents.write(staged(folder.test_path), test)
     documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
     with translated(folder.best_dir):
         # If the process is killed after this call, `StudyHandle.test_scores` reads the staged file.
         publish(temporary, folder.best_dir, number=number)
-        for path in paths:
-            staged(path).replace(path)
+    _replace_scores(folder)
+
+
+def _has_staged_scores(folder: StudyDir) -> bool:
+    """Return whether the scores of the export in `best/` are in the staged file, because its
+    process was killed. The next export would overwrite that file before it is in place itself.
+    """
+    with contextlib.suppress(StorageError):  # A file is missing or damaged.
+        manifest = read_json(folder.best_dir / MANIFEST, version=MANIFEST_VERSION)
+        scores = read_json(staged(folder.test_path))
+        return bool(scores["test_looks"] == manifest.get("test_looks"))
+    return False
+
+
+def _replace_scores(folder: StudyDir) -> None:
+    for path in (folder.test_predictions_path, folder.test_path):
+        # A process that was killed may have moved the first file.
+        if staged(path).exists():
+            with translated(path):
+                staged(path).replace(path)

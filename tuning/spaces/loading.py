@@ -274,12 +274,12 @@ def _variations(items: list[Any], chosen: Values, seen: set[tuple[str, Value]]) 
     return [
         chosen | {c.name: c.values[0] for c in item.conditions} | {item.name: value}
         for item in items
-        for value in _deciding_values(item)
+        for value in _values_to_try(item)
         if (item.name, value) not in seen
     ]
 
 
-def _deciding_values(item: Any) -> list[Value]:
+def _values_to_try(item: Any) -> list[Value]:
     """Return the values that may decide which other names are declared."""
     import keras_tuner.engine.hyperparameters as kt
 

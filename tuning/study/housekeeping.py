@@ -85,7 +85,9 @@ def _of_study(
     if not study.best_dir.exists() or is_locked(study.export_lock_path):
         # best.tmp may be the only export, or is being written.
         unfinished = [path for path in unfinished if path.name != "best.tmp"]
-    for path in sorted({*unfinished} - {staged(study.test_path)}):  # It may be the only scores.
+    # These may be the only scores and predictions of the export.
+    of_export = {staged(study.test_path), staged(study.test_predictions_path)}
+    for path in sorted({*unfinished} - of_export):
         yield path, "a process ended while it wrote this file"
     numbers = [int(path.parent.name) for path in study.path.glob("trials/*/checkpoint.npz")]
     if not numbers or opened is None:

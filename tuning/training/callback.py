@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tuning.errors import SpaceError
 from tuning.fidelity import epochs_at, evaluation_rows, is_evaluated
 from tuning.inputs.contract import Rows
 from tuning.metrics import METRICS, metric_of, sign
@@ -36,6 +37,18 @@ class Timings:
         now = time.perf_counter()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
         self._last = now
+
+
+def require_given_model(trained: keras.Model | None, model: keras.Model) -> None:
+    if trained is None or trained is model:
+        return
+    # The given model may be a part of the model that is trained.
+    given = {id(variable) for variable in model.variables}
+    if given.isdisjoint(id(variable) for variable in trained.variables):
+        raise SpaceError(
+            "fit() must train the model that it gets; it gives its callbacks to another model,"
+            " which would not be evaluated. For folds, give folds=5."
+        )
 
 
 class EvaluationCallback(keras.callbacks.Callback):
@@ -65,6 +78,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         if self._is_stopped:  # An own `fit` may train on, as a second call of `model.fit` does.
             self._stop()
             return
+        require_given_model(self.model, self._built.model)
         self.timings.lap("train")
         # Keras counts each part of an epoch as one epoch, from 0.
         part, parts = epoch + 1, self._built.parts

@@ -30,7 +30,7 @@ from tuning.targets.target import Target
 from tuning.training.architecture import ensure_built, without_padding
 from tuning.training.batching import View, training_batches
 from tuning.training.built_model import BuiltModel, EncodedSplit
-from tuning.training.callback import EvaluationCallback
+from tuning.training.callback import EvaluationCallback, require_given_model
 from tuning.training.loss_form import form_of_loss
 from tuning.training.prediction import dataset, example_input, without_objects
 from tuning.training.result import Infeasible
@@ -183,7 +183,6 @@ def _hypermodel_fit(
             ),
             doing="fitting",
         )
-    _require_given_model(callback.model, built.model)
     check_declared(built.hp, built.job.known)
 
 
@@ -334,7 +333,7 @@ def try_fit(
     form = form_of_loss(model, target, sequence_length=length)
     y = form.encode_labels(target.examples(N_TRIAL_ROWS))
     weights = (np.ones(N_TRIAL_ROWS, np.float32),) if is_weighted else ()
-    probe, needs_weights = _Probe(), is_weighted and _must_pass_weights(hypermodel)
+    probe, needs_weights = _Probe(model), is_weighted and _must_pass_weights(hypermodel)
     with placeholder_vocabularies(model), _quiet(model, needs_weights=needs_weights):
         try:
             call_fit(
@@ -357,7 +356,6 @@ def try_fit(
             "fit() must pass its callbacks to model.fit, or call their on_epoch_end after each"
             " epoch; without them no epoch can be evaluated."
         )
-    _require_given_model(probe.model, model)
     if len(set(probe.epochs)) < len(probe.epochs):
         raise SpaceError(
             "fit() must count its epochs on if it calls model.fit more than once; it trains epoch"
@@ -366,22 +364,12 @@ def try_fit(
         )
 
 
-def _require_given_model(trained: keras.Model | None, model: keras.Model) -> None:
-    if trained is None or trained is model:
-        return
-    # The given model may be a part of the model that is trained.
-    given = {id(variable) for variable in model.variables}
-    if given.isdisjoint(id(variable) for variable in trained.variables):
-        raise SpaceError(
-            "fit() must train the model that it gets; it gives its callbacks to another model,"
-            " which would not be evaluated. For folds, give folds=5."
-        )
-
-
 class _Probe(keras.callbacks.Callback):
-    def __init__(self) -> None:
+    def __init__(self, given: keras.Model) -> None:
         super().__init__()
+        self._given = given
         self.epochs: list[int] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        require_given_model(self.model, self._given)
         self.epochs.append(epoch)
