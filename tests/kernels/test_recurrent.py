@@ -221,7 +221,7 @@ def test_gradient_of_the_kernel_is_the_slope_of_its_outputs(
         ), name
 
 
-def test_layer_that_is_called_several_times_is_that_of_keras() -> None:
+def test_layer_called_more_often_than_it_keeps_is_that_of_keras() -> None:
     def build() -> keras.Model:
         shared = keras.layers.LSTM(3)
         inputs = keras.Input((None, 3))

@@ -8,6 +8,9 @@ it, and a saved model contains the stock layer. Outputs, gradients and weights e
 
 from __future__ import annotations
 
+import itertools
+import threading
+from collections import OrderedDict
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -20,6 +23,10 @@ from tuning.kernels.compiling import Array, Memory
 from tuning.kernels.recurrent_sequence import Arguments, Reserve, backward, forward, reserve_for
 
 Layer: TypeAlias = "keras.layers.LSTM | keras.layers.GRU"
+
+# Maximum number of forward passes of a layer that wait for their gradient: a model seldom calls a
+# layer more often. A pass that was dropped is computed again.
+MAX_KEPT = 4
 
 
 def fuse(model: keras.Model) -> list[Layer]:
@@ -151,6 +158,9 @@ class Kernel:
     """The kernel of one layer as a function of TensorFlow that has a gradient."""
 
     def __init__(self) -> None:
+        self._pass_numbers = itertools.count(1)
+        self._kept: OrderedDict[int, Reserve] = OrderedDict()
+        self._lock = threading.Lock()
         self._memory = Memory()
         # Allocating the reserves in each step made training a tenth slower.
         self._of_reserves = [Memory() for _ in Reserve._fields]
@@ -162,6 +172,7 @@ class Kernel:
         for name in self._registered:
             del ops.gradient_registry._registry[name]
         self._registered.clear()
+        self._kept.clear()
         for memory in (self._memory, *self._of_reserves):
             memory.clear()
 
@@ -180,17 +191,19 @@ class Kernel:
 
     def differentiable(self, *, keep: bool, return_sequences: bool) -> Any:
         """Return the kernel as a TensorFlow function from `Arguments` to the outputs of `forward`.
-        `keep`: whether the gradient reads the reserve of its forward pass, and not of another pass.
+        `keep` keeps the reserve of each forward pass, because its gradient is likely to follow.
         """
         run_forward = partial(self._forward, keep=keep, return_sequences=return_sequences)
 
         def run(*arguments: tf.Tensor) -> Any:
             dtype = arguments[0].dtype
-            *outputs, sources, gates, cells = tf.numpy_function(run_forward, arguments, [dtype] * 6)
+            *outputs, pass_number = tf.numpy_function(
+                run_forward, arguments, [dtype, dtype, dtype, tf.int64]
+            )
 
             def gradient(*upstream_and_arguments: tf.Tensor) -> Any:
                 gradients = tf.numpy_function(
-                    self._backward, [sources, gates, cells, *upstream_and_arguments], [dtype] * 4
+                    self._backward, [pass_number, *upstream_and_arguments], [dtype] * 4
                 )
                 for tensor, argument in zip(gradients, arguments, strict=False):
                     tensor.set_shape(argument.shape)
@@ -204,22 +217,34 @@ class Kernel:
 
         return self._custom_gradient(run)
 
-    def _forward(self, *arguments: Any, keep: bool, return_sequences: bool) -> tuple[Array, ...]:
+    def _forward(
+        self, *arguments: Any, keep: bool, return_sequences: bool
+    ) -> tuple[Array, Array, Array, np.int64]:
         given = Arguments(*arguments)
+        pass_number = next(self._pass_numbers)
         reserve = reserve_for(given, given.x.shape[1] if keep else 1, self._of_reserves)
         with np.errstate(all="ignore"):  # A training ends at a loss that is not finite.
             outputs = forward(
                 given, reserve, return_sequences=return_sequences, memory=self._memory
             )
-        return *outputs, *(array if keep else array[:0] for array in reserve)
+        if keep:
+            with self._lock:
+                self._kept[pass_number] = reserve
+                if len(self._kept) > MAX_KEPT:
+                    self._kept.popitem(last=False)
+        return *outputs, np.int64(pass_number)
 
-    def _backward(self, *arrays: Any) -> tuple[Array, Array, Array, Array]:
-        reserve, upstream, given = Reserve(*arrays[:3]), arrays[3:6], Arguments(*arrays[6:])
+    def _backward(
+        self, pass_number: Any, d_outputs: Array, d_h: Array, d_c: Array, *arguments: Any
+    ) -> tuple[Array, Array, Array, Array]:
+        given = Arguments(*arguments)
+        with self._lock:
+            reserve = self._kept.pop(int(pass_number), None)
         with np.errstate(all="ignore"):
-            if not len(reserve.sources):  # The reserve was not kept.
+            if reserve is None:  # The reserve was not kept, or was dropped (`MAX_KEPT`).
                 reserve = reserve_for(given, given.x.shape[1], self._of_reserves)
                 forward(given, reserve, return_sequences=False)
-            return backward(upstream, given, reserve, memory=self._memory)
+            return backward((d_outputs, d_h, d_c), given, reserve, memory=self._memory)
 
 
 def _no_second_derivative(*upstream: tf.Tensor) -> None:
