@@ -19,7 +19,7 @@ from tests.texts import make_reviews, splits_of
 from tuning.config import TrainConfig, is_keras_file
 from tuning.documents import unstructure
 from tuning.errors import SpaceBug, SpaceError
-from tuning.inputs import preset, preset_features, tokenizer
+from tuning.inputs import contract, preset, preset_features, tokenizer
 from tuning.inputs.contract import (
     IdTexts,
     Input,
@@ -251,9 +251,9 @@ def test_stored_texts_can_be_joined_and_copied_into_memory(
     max_examples=20,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(st.sets(st.integers(0, len(REVIEWS) - 1)))
+@given(st.sets(st.integers(0, len(REVIEWS) - 1)), st.integers(1, 20))
 def test_rows_can_be_split_again(
-    kind: Input, corpus: Corpus, values: dict[str, Any], chosen: set[int]
+    kind: Input, corpus: Corpus, values: dict[str, Any], chosen: set[int], chunk_rows: int
 ) -> None:
     def rows_of(split: LabeledTexts) -> list[tuple[int, Any]]:
         view = view_of(kind, split.texts, values)
@@ -265,9 +265,11 @@ def test_rows_can_be_split_again(
 
     splits = corpus.split("train"), corpus.split("validation")
     rows = rows_of(splits[0] + splits[1])
-    of_validation = np.array(sorted(chosen), dtype=np.int64)
-    of_train = np.setdiff1d(np.arange(len(rows)), of_validation)
-    train, validation = resplit(*splits, (of_train, of_validation))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contract, "SELECTED_ROWS", chunk_rows)
+        of_validation = np.array(sorted(chosen), dtype=np.int64)
+        of_train = np.setdiff1d(np.arange(len(rows)), of_validation)
+        train, validation = resplit(*splits, (of_train, of_validation))
     assert rows_of(validation) == [row for number, row in enumerate(rows) if number in chosen]
     assert rows_of(train) == [row for number, row in enumerate(rows) if number not in chosen]
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # The part of a long text that is dropped.
 TRUNCATING = ("pre", "post", "middle")
+# Number of rows that are copied at a time, because the places in a copy need 8 bytes for each id.
+SELECTED_ROWS = 16_384
 
 T = TypeVar("T")
 Rows = npt.NDArray[np.int64]
@@ -69,9 +71,14 @@ class IdTexts:
     def rows(self, rows: Rows) -> Self:
         lengths = self.lengths_of(rows)
         ends = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-        # The place in `ids` minus the place in the copy, which all ids of a row have in common.
-        moved = np.repeat(self.offsets[rows] - ends[:-1], lengths)
-        return replace(self, ids=self.ids[np.arange(ends[-1]) + moved], offsets=ends)
+        copied = np.empty(ends[-1], dtype=self.ids.dtype)
+        for first in range(0, len(rows), SELECTED_ROWS):
+            part = slice(first, first + SELECTED_ROWS)
+            # The place in `ids` minus the place in the copy, which all ids of a row have in common.
+            moved = np.repeat(self.offsets[rows[part]] - ends[:-1][part], lengths[part])
+            places = np.arange(ends[first], ends[first] + len(moved))
+            copied[places] = self.ids[places + moved]
+        return replace(self, ids=copied, offsets=ends)
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
