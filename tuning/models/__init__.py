@@ -1,13 +1,5 @@
 """Model builders: functions from numbers to a compiled Keras model, or to the features that a
-classifier reads. The arguments that they share:
-
-- vocab_size, ngram_vocab_size: number of ids of words and of n-grams, padding and unknown included.
-- n_classes: number of classes or labels; 1 for a number.
-- multi_label: whether a text has several labels.
-- training: learning rate, label smoothing, weight decay and moving average.
-
-Their output is float32: (batch, 1), the probability of class 1, for two classes, or a number for
-`n_classes=1`; (batch, n_classes) for more classes, or with `multi_label`.
+classifier reads.
 """
 
 from tuning.models.classifier import TrainingOptions, head_of, training_of, words_classifier

@@ -47,6 +47,7 @@ class TrainingOptions:
     """The options of a classifier's training. Every option except the learning rate is off at 0.
 
     Args:
+        learning_rate: the learning rate of Adam.
         label_smoothing: share of each label that is spread evenly over all classes.
         weight_decay: share of each weight that is subtracted in a step, times the learning rate
             (Loshchilov and Hutter 2019). Embeddings and biases do not decay.
@@ -76,9 +77,15 @@ def words_classifier(
     multi_label: bool = False,
     training: TrainingOptions = DEFAULT_TRAINING,
 ) -> keras.Model:
-    """Return a compiled classifier of features of the words, whose input is that of
-    `lstm_classifier`. `features` is a function from token ids, int32 (batch, length), to float32
-    (batch, n), such as `functools.partial(cnn_features, vocab_size=30_000)`.
+    """Return a compiled classifier of features of the words, whose input and output are those of
+    `lstm_classifier`.
+
+    Args:
+        features: a function from token ids, int32 (batch, length), to float32 (batch, n), such as
+            `functools.partial(cnn_features, vocab_size=30_000)`.
+        n_classes: number of classes or labels; 1 for a number.
+        multi_label: whether a text has several labels.
+        training: learning rate, label smoothing, weight decay and moving average.
     """
     ids = keras.Input((None,), dtype="int32", name="ids")
     x = features(ids)

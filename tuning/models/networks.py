@@ -1,6 +1,13 @@
 """Networks that read the words of a text: functions from token ids, int32 (batch, length), to
-features, float32 (batch, n), which do not depend on the padding. `dropout` applies to the features,
-or to the inputs of a GRU; `word_dropout` is the share of the words that become unknown in training.
+features, float32 (batch, n), which do not depend on the padding.
+
+The arguments that they share:
+
+- ids: token ids less than `vocab_size`; 0 is padding.
+- vocab_size: rows of the embedding, padding and unknown words included.
+- embedding_dim: columns of the embedding.
+- dropout: share of the features, or of the inputs of a GRU, that is dropped in training.
+- word_dropout: share of the words that become unknown in training.
 """
 
 from collections.abc import Sequence

@@ -54,10 +54,15 @@ def ngram_logits(
 
     Args:
         ngrams: int32 ids of the distinct n-grams of each text, (batch, n); 0 is padding.
+        vocab_size: number of ids, padding and unknown included.
+        n_outputs: 1 for two classes or a number, else the number of classes or labels.
         dropout: share of a text's n-grams that are left out in training.
         rate: how many times faster than at the optimizer's learning rate the weights are trained.
         unit_length: whether texts are scaled as in the tuned linear model of a search, so that
             `fit_linear_model` gives the same model. Each output has ratios of its own.
+
+    Returns:
+        float32 tensor of shape (batch, n_outputs).
     """
     ops = keras.ops
     ratios = keras.layers.Embedding(
@@ -103,7 +108,13 @@ def ngram_classifier(
     """Return a compiled classifier of n-grams.
 
     The model's input "ngrams" is int32 ids (batch, n) of the distinct n-grams of each text, 0 for
-    padding. `dropout` and `unit_length` are those of `ngram_logits`.
+    padding. Its output is that of `lstm_classifier`.
+
+    Args:
+        vocab_size: number of n-gram ids, padding and unknown included.
+        dropout: share of a text's n-grams that are left out in training.
+        unit_length: as for `ngram_logits`.
+        n_classes, multi_label, training: as for `words_classifier`.
     """
     ngrams = keras.Input((None,), dtype="int32", name="ngrams")
     logits = ngram_logits(
@@ -140,6 +151,7 @@ def fit_ratios(
         batches: the model's input for the training texts, in the order of `labels`.
         labels: class numbers, int64 (n_texts,); numbers for `n_classes=1`; or 0 and 1 for each of
             several labels, (n_texts, n_labels).
+        n_classes: number of classes; 1 for numbers.
         weighting: one of `WEIGHTINGS`. The inverse document frequency of an n-gram that d of n
             texts contain is log((1 + n) / (1 + d)) + 1, over the quadratic mean of all texts.
     """
@@ -192,7 +204,7 @@ def fit_linear_model(
             drawn at random.
         c: the inverse strength of the regularization, scikit-learn's C.
         rate: the model's `rate`.
-        weighting: as for `fit_ratios`.
+        n_classes, weighting: as for `fit_ratios`.
         sample_weight: the weight of each text in the regression, (n_texts,), of which the ratio to
             the mean counts. The log-count ratios do not depend on weights.
     """

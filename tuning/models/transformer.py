@@ -37,6 +37,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     has no access to the number of texts. Until then the rate is constant.
 
     Args:
+        learning_rate: the highest rate.
         epochs: number of epochs after which the rate is 0.
         warm_up: share of the steps in which the rate rises.
     """
@@ -82,7 +83,8 @@ def transformer_classifier(
     """Return a compiled classifier of the mean of the tokens of a pretrained encoder.
 
     The model's input "tokens" is int32 (batch, length): the ids of the preset's tokenizer, each
-    plus one, and 0 for padding, on which the output does not depend.
+    plus one, and 0 for padding. Its output is that of `lstm_classifier`. It does not depend on the
+    padding.
 
     With `ngram_vocab_size`, the logits of a prediction are the weighted mean of the encoder's and
     of `ngram_logits` (Mesnil et al. 2014, "Ensemble of Generative and Discriminative Techniques for
@@ -106,8 +108,11 @@ def transformer_classifier(
             the encoder has fewer; 0 for the whole encoder with its embeddings. The other layers are
             not trained and have no dropout, and the model's input is what they give: "features",
             float32 (batch, length, width), with zeros for padding.
-        ngram_vocab_size: 0 for a model without n-grams.
+        ngram_vocab_size: number of n-gram ids, padding and unknown included; 0 for a model without
+            n-grams.
         ngram_share: weight of the logits of the n-grams, from 0 to 1.
+        n_classes: number of classes or labels; 1 for a number.
+        multi_label: whether a text has several labels.
 
     Raises:
         SpaceError: KerasHub is not installed, or can't load the preset.
@@ -161,6 +166,7 @@ def features_classifier(
         words: a function from token ids to features of the words, as for `words_classifier`, which
             stand beside those of the preset.
         units: number of units of a hidden layer; 0 for none.
+        dropout: share of the columns before the last layer that is dropped in training.
 
     Raises:
         SpaceError: KerasHub is not installed, or can't load the preset.

@@ -34,13 +34,16 @@ def wide_deep_classifier(
     on features of the words.
 
     The inputs are "ids", int32 token ids (batch, length), and "ngrams", int32 ids (batch, n) of the
-    distinct n-grams; 0 is padding in both.
+    distinct n-grams; 0 is padding in both. The output is that of `lstm_classifier`.
 
     Args:
-        features: as for `words_classifier`.
-        ngram_dropout, unit_length: as for `ngram_logits`.
+        features: a function from token ids to float32 (batch, n), as for `words_classifier`.
+        ngram_vocab_size: number of n-gram ids, padding and unknown included.
+        ngram_dropout: share of a text's n-grams that are left out in training.
         ngram_rate: how many times faster than the rest the weights of the n-grams are trained: a
             network that reads words fits the training texts after two or three epochs.
+        unit_length: as for `ngram_logits`.
+        n_classes, multi_label, training: as for `words_classifier`.
     """
     n_outputs = output_width(n_classes, multi_label)
     ids = keras.Input((None,), dtype="int32", name="ids")
