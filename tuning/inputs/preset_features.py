@@ -172,15 +172,21 @@ def main(tokens: str, start: str, folder: str) -> None:
                 rows = np.arange(first, min(first + BLOCK_TEXTS, n_texts))
                 vectors = encoder.features_of(source, rows, lengths[name][rows])
                 if np.isnan(vectors).any():
-                    raise SpaceError(
-                        f"preset must give numbers for each text; {card.preset!r} gives NaN for"
-                        " one, such as a text without words. Choose another preset, or let it"
-                        " divide the sum of the words by their number, at least 1."
-                    )
+                    raise SpaceError(_of_nan(card.preset))
                 file.write(vectors.tobytes())
                 file.flush()
                 send(n_done + first + len(rows))
         n_done += n_texts
+
+
+def _of_nan(preset: str) -> str:
+    problem = f"preset must give numbers for each text; {preset!r} gives NaN for one"
+    if not is_keras_file(preset):
+        return f"{problem}. Choose another preset."
+    return (
+        f"{problem}, as GlobalAveragePooling1D does where a mask leaves no word. Divide the sum of"
+        " the words by their number, at least 1."
+    )
 
 
 def _require_space(folder: Path, card: FeatureCard, n_bytes: int) -> None:

@@ -343,11 +343,14 @@ def text_encoder(path: str) -> keras.Model:
     tensors = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
     shapes = [[(tensor.dtype, *tensor.shape[1:]) for tensor in of_side] for of_side in tensors]
     given, made = shapes
-    if given not in ([("string",)], [("string", 1)]) or not _is_vector(made):
+    takes_texts = given in ([("string",)], [("string", 1)])
+    if not takes_texts or not _is_vector(made):
+        advice = "begins with its TextVectorization"
+        if takes_texts:
+            advice = "embeds and pools its tokens"
         raise SpaceError(
             "preset must be a Keras model that takes a text and gives a vector for it; the inputs"
-            f" of {path!r} are {given} and its outputs {made}. Save a model that begins with its"
-            " TextVectorization, and embeds and pools its tokens."
+            f" of {path!r} are {given} and its outputs {made}. Save a model that {advice}."
         )
     text = keras.Input((), dtype="string")
     column = text if given == [("string",)] else keras.ops.expand_dims(text, -1)
