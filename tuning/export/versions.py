@@ -67,9 +67,15 @@ def publish(temporary: Path, best: Path, *, number: int) -> None:
     with translated(best):
         # Without a folder to move, this raises before the earlier export has moved.
         temporary.stat()
-        if best.exists():
+        moved = best.exists()
+        if moved:
             best.replace(old)
-        temporary.replace(best)
+        try:
+            temporary.replace(best)
+        except OSError:
+            if moved:
+                old.replace(best)
+            raise
     for path in list(earlier(best).values())[N_KEPT:]:
         shutil.rmtree(path, ignore_errors=True)
 
