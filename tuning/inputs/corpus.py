@@ -6,6 +6,7 @@ adapted to the training texts. A trial cuts them to its `vocab_size`, because a 
 is a prefix of a larger one. No TensorFlow runs.
 """
 
+import contextlib
 import logging
 import zipfile
 from collections.abc import Iterable
@@ -160,11 +161,13 @@ def _write_corpus(folder: Path, splits: SplitReviews, progress: Progress | None)
     done, total = 0, sum(len(frame) for frame in splits.frames.values())
     chunks: dict[str, list[Tokens]] = {name: [] for name in SPLITS}
     for name, of_split in chunks.items():
-        for chunk in map_chunks(tokenize, splits.frames[name]["text"]):
-            of_split.append(chunk)
-            done += len(chunk.lengths)
-            if progress:
-                progress("tokenizing", done / total)
+        # Closing the generator ends its threads, also after an error.
+        with contextlib.closing(map_chunks(tokenize, splits.frames[name]["text"])) as tokenized:
+            for chunk in tokenized:
+                of_split.append(chunk)
+                done += len(chunk.lengths)
+                if progress:
+                    progress("tokenizing", done / total)
     words, numbers = number_words(chunks)
     for name, of_split in chunks.items():
         frame = splits.frames[name]

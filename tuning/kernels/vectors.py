@@ -25,7 +25,7 @@ cgutils: Any = numba_cgutils
 
 # AVX-512 has 32 registers of 64 bytes, other processors have 16 or more of at most 32 bytes.
 IS_WIDE = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
-VECTOR = 16 if IS_WIDE else 8  # float32 of 4 bytes
+VECTOR = 16 if IS_WIDE else 8  # Number of float32 in a vector of 64 or 32 bytes.
 # Number of rows of a block, each of two vectors, whose sums fit in the registers.
 TILE_ROWS = 12 if IS_WIDE else 6
 PANEL = 2 * VECTOR  # Number of columns of a block.

@@ -78,7 +78,7 @@ def _first_that_fits(
     try:
         target.predictions(np.full((1, width), 1 / width))
     except ValueError as error:  # The output has another number of columns.
-        raise SpaceBug(f"{error}{_classes_of_data(target)}", traceback="") from error
+        raise SpaceBug(f"{error}{_classes_of_data(target)}") from error
     numbers = _tried_classes(n_classes)
     right, wrong = (
         _predictions(classes, shape, n_classes=n_classes, high=HIGH, low=LOW)
@@ -112,7 +112,6 @@ def _first_that_fits(
         f" not{', neither' if len(encoders) > 1 else ''} with {tried}. Use binary_crossentropy for"
         " one output, and categorical_crossentropy or sparse_categorical_crossentropy for one"
         " output for each class.",
-        traceback="",
     )
 
 
@@ -167,7 +166,6 @@ def value_of(loss: Any, labels: Array | Labels, predictions: Array) -> float:
             "A model must be compiled with a loss for classes; received"
             f" {name_of(loss)}, a loss for numbers. Use binary_crossentropy,"
             " categorical_crossentropy or sparse_categorical_crossentropy, or give kind 'number'.",
-            traceback="",
         )
     return float(np.mean(function(labels, predictions)))
 

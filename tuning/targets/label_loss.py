@@ -31,7 +31,7 @@ def form_of(
     try:
         target.predictions(np.full((1, math.prod(shape)), LOW))
     except ValueError as error:  # The output has another width.
-        raise SpaceBug(str(error), traceback="") from error
+        raise SpaceBug(str(error)) from error
     # A text without labels, a text with all of them, and one with every second label. A softmax,
     # which takes one of the labels as right, can't distinguish predictions for the first two.
     texts = np.stack([np.zeros(target.width), np.ones(target.width), target.examples(1)[0]])
@@ -51,7 +51,6 @@ def form_of(
             "A loss for several labels must be for 0 and 1, and lower for right probabilities of"
             f" each label; {name_of(loss)} is not. End the model with a sigmoid, and use"
             " binary_crossentropy.",
-            traceback="",
         )
     near, far = (sum(values(output, -output)) for output in (NEAR, FAR))
     return as_columns, "sigmoid" if 0 <= far < near else None

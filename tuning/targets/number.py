@@ -137,7 +137,6 @@ class Number(Target):
                     f"A model of numbers must be able to give every label; {name} of one unit gives"
                     f" {low} to {high}, and the labels are {rounded_text(labels.min())} to"
                     f" {rounded_text(labels.max())}. End the model with Dense(1).",
-                    traceback="",
                 )
 
     def adapt(self, model: Any, labels: Labels) -> None:

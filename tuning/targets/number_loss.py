@@ -38,7 +38,6 @@ def form_of(loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None
         raise SpaceBug(
             f"The model must give one number a text; it gives {math.prod(shape)}. End it with"
             " Dense(1), or leave kind out if the labels are classes.",
-            traceback="",
         )
     example = np.zeros((2, *shape), np.float32)
     if is_one_of(get_loss(loss, example, example), CLASS_LOSSES):
@@ -46,6 +45,5 @@ def form_of(loss: Any, shape: tuple[int, ...]) -> tuple[LabelEncoder, str | None
             "A model of numbers must be compiled with a loss for numbers; received"
             f" {name_of(loss)}, a loss for classes. Use mse, mae or huber, or leave kind out if the"
             " labels are classes.",
-            traceback="",
         )
     return as_column, None
