@@ -146,8 +146,8 @@ bench: $(VENV)/.installed-serve $(VENV)/.installed-bench
 bench-throughput: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks throughput $(bench_flags)
 
-## bench-time-to-accuracy: measure the time to the accuracy that KerasTuner and fastText reach in
-##   MINUTES, and the test accuracy beside fastText's
+## bench-time-to-accuracy: measure the time to the accuracy that KerasTuner reaches in MINUTES, and
+##   the test accuracy beside fastText's
 bench-time-to-accuracy: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks time-to-accuracy $(bench_flags)
 

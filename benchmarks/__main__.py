@@ -44,11 +44,19 @@ def bench(
     part: str = typer.Argument("all", help=f"Benchmark: one of {', '.join(PARTS)}, or all."),
     *,
     data: str = option(DataConfig.data, "Data set, as for python -m tuning tune."),
-    text_column: str | None = option(None, "Name of the column of texts."),
-    label_column: str | None = option(None, "Name of the column of labels."),
+    text_column: str | None = option(
+        None, "Name of the column of texts (default: the first known name)."
+    ),
+    label_column: str | None = option(
+        None, "Name of the column of labels (default: the first known name)."
+    ),
     seed: int = option(Settings.seed, "Seed of the split, the samplers and the trainings."),
     workers: int = option(available_cores(), "Number of this program's workers."),
-    minutes: float = option(Settings.minutes, "Minutes of each search of time-to-accuracy."),
+    minutes: float | None = option(
+        None,
+        f"Minutes of each search of time-to-accuracy (default {Settings.minutes:g}, or"
+        f" {TINY_MINUTES:g} with --tiny).",
+    ),
     repeats: int = option(
         Settings.repeats,
         "Maximum number of times that a side is measured again after a disturbance of the machine.",
@@ -63,11 +71,13 @@ def bench(
     parts = tuple(PARTS) if part == "all" else (part,)
     if part not in (*PARTS, "all"):
         raise ArgumentError(f"PART must be one of {', '.join(PARTS)} or all; received {part!r}.")
+    if minutes is None:
+        minutes = TINY_MINUTES if tiny else Settings.minutes
     settings = Settings(
         data=DataConfig(data=data, text_column=text_column, label_column=label_column),
         seed=seed,
         n_workers=workers,
-        minutes=min(minutes, TINY_MINUTES) if tiny else minutes,
+        minutes=minutes,
         tiny=tiny,
         repeats=repeats,
         folder=Path(results) / "bench",
@@ -88,6 +98,7 @@ def bench(
         path = write_record(settings, splits, name, values, command=command, day=date.today())
         _show(f"wrote {path}")
         table += rows(name, values)
+    _show("docs/benchmarks.md says what each figure is.")
     _show(markdown_table(("figure", "measured", "goal", "reached"), table))
 
 

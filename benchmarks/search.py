@@ -191,9 +191,10 @@ def figure_of(kinds: Sequence[dict[str, Any]]) -> go.Figure:
         facet_col="plot",
         markers=True,
         template="plotly_white",
-        height=400,  # of docs/regret.png, a screenshot of the figure 1280 pixels wide
+        height=400,  # as docs/regret.png, an earlier drawing of this figure
     )
     figure.update_traces(line_width=3, selector={"name": OURS})
+    figure.for_each_annotation(lambda title: title.update(text=title.text.removeprefix("plot=")))
     figure.update_xaxes(matches=None, rangemode="tozero")
     return figure.update_yaxes(rangemode="tozero")
 

@@ -92,7 +92,10 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
             gain = "fastText's autotune diverged or hung, as it does with some seeds"
     ratio = ratio_of(target_of(points, TUNERS), points["ours"])
     in_default_space = ratio_of(target_of(points, ["kerastuner_default_space"]), searched["epochs"])
-    sides.show(f"time to the accuracy of KerasTuner in the default space: {in_default_space}")
+    shown = in_default_space
+    if not isinstance(shown, str):
+        shown = f"{shown['wall']:.2f} × ({shown['cpu']:.2f} × in CPU seconds)"
+    sides.show(f"time to the accuracy of KerasTuner in the default space: {shown}")
     wall, cpu = (ratio, None) if isinstance(ratio, str) else (ratio["wall"], ratio["cpu"])
     return {
         "ratio_time_to_accuracy": figure("ratio_time_to_accuracy", wall, cpu=cpu),

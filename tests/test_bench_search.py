@@ -194,7 +194,10 @@ def test_a_comparison_is_paired_by_seed(path: Path) -> None:
             differences = [search[name] - search[OURS] for search in searches]
             assert side["behind"] == pytest.approx(np.mean(differences))
     kinds = [{"table": "made up", "n_workers": n, **summary} for n in (2, 2, 8)]
-    lines = figure_of(kinds).data
+    figure = figure_of(kinds)
+    titles = [title.text for title in figure.layout.annotations]
+    assert titles == ["made up, 2 workers", "made up, 8 workers"]
+    lines = figure.data
     assert [(line.name, len(line.x)) for line in lines] == [
         (name, n_points) for name in (OURS, *PEERS) for n_points in (2, 1)
     ]

@@ -141,7 +141,7 @@ def test_stored_document_is_written_with_the_same_bytes(path: Path, tmp_path: Pa
     written = (tmp_path / path.name).read_bytes()
     # Earlier versions wrote these keys too.
     for model in (values.get("scores", {}) | values.get("references", {})).values():
-        del model["test_f1_by_class"], model["test_confusion_matrix"]
+        del model["test_confusion_matrix"]
     for model in values.get("references", {}).values():
         del model["validation_accuracy"]
     for model in values.get("comparisons", {}).values():

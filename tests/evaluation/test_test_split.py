@@ -17,6 +17,7 @@ from tuning.evaluation.scores import (
     EnsembleMember,
     ModelSize,
     PredictionInterval,
+    Scores,
     SplitScores,
     ThresholdChange,
 )
@@ -42,8 +43,8 @@ CORPUS = SimpleNamespace(
 RIGHT = np.eye(2)[LABELS]
 
 
-def evaluate_with(study: optuna.Study, reference: np.ndarray) -> None:
-    evaluate_on_test_split(
+def evaluate_with(study: optuna.Study, reference: np.ndarray) -> dict[str, Scores]:
+    evaluation = evaluate_on_test_split(
         study,
         CORPUS,
         {BEST: RIGHT, "reference": reference},
@@ -51,6 +52,7 @@ def evaluate_with(study: optuna.Study, reference: np.ndarray) -> None:
         test_texts=TEXTS,
         config=StudyConfig(study="s", metric="val_f1"),
     )
+    return evaluation.entries
 
 
 def test_margin_of_large_numbers_has_no_exponent() -> None:
@@ -72,6 +74,14 @@ def test_evaluation_is_recorded_unless_a_model_gives_nan() -> None:
     assert evaluations_of(study) == []
     evaluate_with(study, RIGHT)
     assert [evaluation.trials for evaluation in evaluations_of(study)] == [{BEST: 3}]
+
+
+def test_exported_model_alone_has_f1_of_each_class() -> None:
+    entries = evaluate_with(optuna.create_study(), RIGHT[:, ::-1])
+    by_class = entries[BEST].test_f1_by_class
+    assert {name: score.value for name, score in by_class.items()} == {"negative": 1, "positive": 1}
+    assert all(score.low is not None for score in by_class.values())
+    assert entries["reference"].test_f1_by_class == {}
 
 
 def test_ensemble_is_described_with_its_gain_and_both_sizes() -> None:

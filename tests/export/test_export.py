@@ -104,6 +104,9 @@ def test_manifest_has_what_a_reader_asks_for(
         bounds = dict(scores.test_intervals)
         assert bounds.pop("expected_calibration_error") == (None, None)
         assert all(low <= high for low, high in bounds.values())
+    by_class = manifest.scores["best"].test_f1_by_class
+    assert set(by_class) == {"negative", "positive"}
+    assert not manifest.scores["baseline"].test_f1_by_class
     # The mistakes are texts of the data, which an export does not contain.
     assert "mistakes" not in read_json(exported / "export.json", version=2)
     assert {measured.form for measured in manifest.forms.values()} == set(FORMATS)

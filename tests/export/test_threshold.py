@@ -117,6 +117,19 @@ def test_export_of_numbers_without_a_repeat_says_what_gives_intervals(copied: Se
     assert rows is not None and len(rows.labels) == len(kept)
 
 
+def test_export_of_a_trial_that_is_no_finalist_names_the_trial(copied: Setting) -> None:
+    corpus, _ = write_repeat(copied)
+    chosen = chosen_of(copied)
+    chosen.trial = next(t for t in chosen.study.summary.ranked if t is not chosen.trial)
+    said: list[str] = []
+    assert margin_rows(chosen, corpus, warn=said.append) is None
+    with pytest.raises(StudyError, match="or give a number") as refused:
+        thresholds_of(chosen, None, corpus, criterion_of("f1"))
+    for message in (*said, str(refused.value)):
+        assert f"trial {chosen.trial.number} is no finalist" in message
+        assert "Leave trial out" in message and "STUDY" not in message
+
+
 STARS = Order(("1", "2", "3"))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.numbered import MAJORITY, TWO
+from tests.numbered import MAJORITY, TWO, numbered
 from tests.stored_documents import TEST_SCORES
 from tests.studies import Setting
 from tuning.confirmation.rounds import Confirmation, Finalist
@@ -173,7 +173,10 @@ def test_slices_have_the_number_of_texts() -> None:
     by_column = slices_of(seen)[2][1]
     figure = slices_figure(seen, by_column)
     texts = [annotation.text for annotation in figure.layout.annotations]
-    assert texts == ["x, 30 texts: 1.0000", "y, 10 texts: 0.9000"]
+    assert texts == [
+        "x, 30 texts: 1.0000 [0.8865, 1.0000]",
+        "y, 10 texts: 0.9000 [0.5958, 0.9821]",
+    ]
     assert figure.layout.shapes[0].x0 == pytest.approx(39 / 40)
 
 
@@ -183,3 +186,8 @@ def test_confusion_matrix_counts_the_texts() -> None:
     negative, positive = TWO.names
     assert drawn.hovertext[1][0] == f"{positive} → {negative}<br>{cells[1][0]}"
     assert [[cell.split("<br>")[0] for cell in row] for row in cells] == [["20", "0"], ["1", "19"]]
+    # Class 2 neither occurs nor is predicted.
+    zeros = np.array([0, 0])
+    seen = Predictions(zeros, zeros, np.eye(3)[zeros], target=numbered(3))
+    (drawn,) = confusion_figure(seen).data
+    assert drawn.z.tolist() == np.diag([1, 0, 0]).tolist()

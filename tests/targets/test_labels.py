@@ -317,6 +317,8 @@ def test_models_are_compared_with_linear_models(splits: SplitReviews, corpus: Co
     test = {name: entry.test["f1_micro"] for name, entry in evaluation.entries.items()}
     assert all(value and value > 0.9 for name, value in test.items() if name in {BEST, *linear})
     assert test["label shares"] == 0 and 0.5 < test["frequent labels"] < 0.7
+    by_label = evaluation.entries[BEST].test_f1_by_class
+    assert by_label.keys() == set(TARGET.names)
     change = evaluation.comparisons["frequent labels"].difference("val_f1_micro")
     assert change is not None and change.low > 0
     write_predictions(corpus.folder / "test.npz", evaluation.predictions)

@@ -43,10 +43,13 @@ class ScoreInterval:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """A model's scores on the test split by their names, and their intervals (low, high)."""
+    """A model's scores on the test split by their names, and their intervals (low, high). The
+    exported model also has F1 of each class or label.
+    """
 
     test: dict[str, float | None]
     test_intervals: dict[str, tuple[float | None, float | None]]
+    test_f1_by_class: dict[str, ScoreInterval] = field(default_factory=dict, metadata=OMIT_DEFAULT)
 
     def interval(self, name: str) -> tuple[float | None, float | None, float | None]:
         """Return a score and its bounds; None where the document's version had no such metric."""

@@ -233,6 +233,9 @@ def evaluate_on_test_split(
         name: describe(best_target if name == BEST else target, labels, probabilities, **drawn)
         for name, probabilities in predictions.items()
     }
+    if target.has_decisions:
+        by_class = f1_by_class(best_target, labels, best, **drawn)
+        entries[BEST] = replace(entries[BEST], test_f1_by_class=by_class)
     comparisons = {
         name: compare(target, labels, best, probabilities, metric=config.metric, **drawn)
         for name, probabilities in predictions.items()
@@ -296,6 +299,15 @@ def describe(
         test={name: interval.value for name, interval in intervals.items()},
         test_intervals={name: (each.low, each.high) for name, each in intervals.items()},
     )
+
+
+def f1_by_class(
+    target: Target, labels: Labels, probabilities: Array, *, seed: int, codes: Labels
+) -> dict[str, ScoreInterval]:
+    names = [f"f1_{number}" for number in range(target.width)]
+    found = score_intervals(target, labels, probabilities, codes=codes, seed=seed, names=names)
+    intervals = [ScoreInterval.of(found[name]) for name in names]
+    return dict(zip(target.names, intervals, strict=True))
 
 
 def mistakes_of(

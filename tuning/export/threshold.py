@@ -15,7 +15,7 @@ from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.scores import ChosenThreshold, PredictionInterval
 from tuning.evaluation.statistics import wilson_interval
 from tuning.evaluation.thresholds import choose_thresholds
-from tuning.export.description import ChosenTrial
+from tuning.export.description import ChosenTrial, best_trial
 from tuning.export.ensemble import Ensemble
 from tuning.inputs.corpus import Corpus
 from tuning.targets.number import LEVEL
@@ -59,8 +59,16 @@ def margin_rows(chosen: ChosenTrial, corpus: Corpus, *, warn: Callable[[str], No
 
 
 def _no_repeat(chosen: ChosenTrial) -> str:
-    command = typed("confirm", **of_study(chosen.study.folder.path))
-    return f"no repeat of trial {chosen.trial.number} has kept its predictions. Type `{command}`"
+    study, number = chosen.study, chosen.trial.number
+    finalists = [each.trial for each in study.confirmation.finalists] if study.confirmation else []
+    # Another confirmation has the best trial as a finalist, and the user may not have named it.
+    if finalists and number not in [*finalists, best_trial(study).number]:
+        return (
+            f"trial {number} is no finalist of the confirmation. Leave trial out for the best"
+            " configuration"
+        )
+    command = typed("confirm", **of_study(study.folder.path))
+    return f"no repeat of trial {number} has kept its predictions. Type `{command}`"
 
 
 def interval_of(target: Target, rows: Rows | None, seen: Predictions) -> PredictionInterval | None:

@@ -136,13 +136,23 @@ def validation_points(
     return points
 
 
-def points_figure(points: Sequence[Point], *, title: str, line: float | None = None) -> go.Figure:
+def points_figure(
+    points: Sequence[Point],
+    *,
+    title: str,
+    line: float | None = None,
+    with_bounds: bool = False,
+) -> go.Figure:
+    """Draw each point with its name and its value, and with `with_bounds` also its interval as
+    text, for figures without a table beside them.
+    """
     # The names are inside the plot, which therefore has the whole width of a phone.
     rows = range(len(points), 0, -1)
     figure = go.Figure(layout={**LAYOUT, "height": 90 + ROW_PIXELS * len(points)})
     # The top margin is for Plotly's buttons, which would cover the first name.
     figure.update_layout(showlegend=False, margin={"l": 12, "r": 24, "t": 34, "b": 50})
     for row, point in zip(rows, points, strict=True):
+        shown = point.score if with_bounds else metric_text(point.score.value)
         figure.add_scatter(
             x=[point.score.value],
             y=[row],
@@ -152,7 +162,7 @@ def points_figure(points: Sequence[Point], *, title: str, line: float | None = N
             hovertemplate=f"{point.label}<br>{point.score}<extra></extra>",
         )
         figure.add_annotation(
-            text=f"{point.label}: {metric_text(point.score.value)}",
+            text=f"{point.label}: {shown}",
             showarrow=False,
             font={"size": 12},
             xref="paper",
@@ -255,4 +265,5 @@ def slices_figure(seen: Predictions, slices: Sequence[Slice]) -> go.Figure:
         Point(part.name, part.accuracy, BEST_COLOR, f", {part.n_texts:,} texts") for part in slices
     ]
     measure, overall = slices[0].measure, accuracy_on(seen).value
-    return points_figure(points, title=measure, line=None if measure == "F1" else overall)
+    line = None if measure == "F1" else overall
+    return points_figure(points, title=measure, line=line, with_bounds=True)

@@ -223,9 +223,12 @@ class Classes(Target):
     def formulas(
         self, labels: Labels, predictions: Array, weights: Array
     ) -> Mapping[str, Callable[[], Array]]:
+        """Return the formula of each metric, and F1 of each class (`f1_0`, `f1_1`, …)."""
         texts = WeightedTexts(labels, predictions, self.decide(predictions), weights)
         names = {metric.name for metric in self.metrics}
-        return {name: partial(f, texts) for name, f in FORMULAS.items() if name in names}
+        return {name: partial(f, texts) for name, f in FORMULAS.items() if name in names} | {
+            f"f1_{n}": lambda n=n: texts.f1_by_class[:, n] for n in range(self.width)
+        }
 
     def constants(self, labels: Labels) -> dict[str, Array]:
         counts = np.array(self.counts(labels))
