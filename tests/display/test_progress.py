@@ -17,7 +17,7 @@ from tests.studies import CONFIG
 from tests.texts import make_reviews, splits_of
 from tuning.config import MAX_TRIALS
 from tuning.display import progress
-from tuning.display.console import FILE_WIDTH, NOTEBOOK_WIDTH, PlainConsole
+from tuning.display.console import FILE_WIDTH, NOTEBOOK_WIDTH, PlainConsole, console, print_texts
 from tuning.display.running import Display
 from tuning.display.tables import best_table
 from tuning.documents import write
@@ -115,6 +115,17 @@ def test_bar_of_a_search_has_the_incumbent_and_the_time_left(
     summary = summarize(study, metric="val_accuracy")
     state = Progressed(summary, n_trials, {}, 0, 60.0, left)
     assert progress.incumbent_step(state) == expected
+
+
+def test_texts_in_a_notebook_are_one_output(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each text that Rich shows there is an output of its own."""
+    monkeypatch.setattr(console, "is_jupyter", True)
+    with progress.steps() as step:
+        step("tokenizing [red]\x1b[1m", 0.5)
+    print_texts("one\n\x1b[2Jtwo [b]")
+    assert capsys.readouterr().out == "tokenizing [red] [1m\none\n [2Jtwo [b]\n"
 
 
 def test_long_lines_are_broken_in_a_notebook_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tuning.config import MAX_TRIALS
-from tuning.display.console import console, duration
+from tuning.display.console import console, duration, print_texts
 from tuning.metrics import metric_text
 from tuning.text import visible
 
@@ -31,7 +31,7 @@ def steps(shown: Console = console) -> Iterator[Callable[[str, float], None]]:
         def line(label: str, share: float) -> None:
             if label not in printed:
                 printed.add(label)
-                shown.print(escape(visible(label)))
+                print_texts(visible(label), shown=shown)
 
         yield line
         return
