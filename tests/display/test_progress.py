@@ -117,7 +117,7 @@ def state_of(
     if best is not None:
         study.add_trial(create_trial(value=best, user_attrs={"n_epochs": 1}))
     summary = summarize(study, metric="val_accuracy")
-    return Progressed(summary, n_trials, {}, 0, 60.0, left)
+    return Progressed(summary, n_trials, 60.0, left)
 
 
 @pytest.mark.parametrize(
