@@ -40,6 +40,10 @@ def test_same_rows_give_the_same_file_whatever_the_dtype_and_the_index(dtype: st
     assert frame_of(reviews).stem != frame_of(reviews.iloc[:-1]).stem
 
 
+def test_drop_stars_may_be_none() -> None:
+    assert source_of(Data("x.csv", drop_stars=None)).settings == {}  # type: ignore[arg-type]
+
+
 def test_columns_may_be_numbers(tmp_path: Path) -> None:
     """As `pd.read_csv(header=None)` names them."""
     reviews = make_reviews()

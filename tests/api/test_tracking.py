@@ -32,7 +32,7 @@ def search(
 
     def run(subscribers: Sequence[Subscriber]) -> None:
         opened, outcome = cast("Any", None), finished[1]
-        changed = Progressed(outcome.summary, 8, {}, 0, 1.0, 1.0)
+        changed = Progressed(outcome.summary, 8, 1.0, 1.0)
         for event in (SearchStarted(opened), changed, changed, SearchEnded(opened, outcome)):
             for subscriber in subscribers:
                 subscriber(event)

@@ -172,17 +172,13 @@ def test_spaces_lists_the_number_of_starting_points(
     assert "tiny  0 starting points  /" in out
 
 
-@pytest.mark.slow
-def test_terminal_shows_a_bar_and_the_incumbent(
-    tmp_path: Path, reviews_csv: Path, tiny_space: Path
-) -> None:
-    """The command runs in a pseudo-terminal."""
+def in_terminal(*command: object) -> str:
+    """Return what a command shows in a pseudo-terminal, with a line for each state of a bar."""
     parent, child = pty.openpty()
-    flags = ("--n-trials", 2, "--epochs", 2, "--pruner", "none")
-    command = tune_command(tiny_space, reviews_csv, tmp_path / "results", *flags)
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "160"}
+    words = [str(word) for word in command]
     with subprocess.Popen(
-        command, cwd=ROOT, stdin=child, stdout=child, stderr=child, env=env
+        words, cwd=ROOT, stdin=child, stdout=child, stderr=child, env=env
     ) as process:
         os.close(child)
         seen = b""
@@ -191,9 +187,27 @@ def test_terminal_shows_a_bar_and_the_incumbent(
             while part := os.read(parent, 65536):
                 seen += part
     os.close(parent)
-    assert process.returncode == 0
-    for words in (b"1/2 trials, incumbent: trial 0, val_accuracy", b"[1/2] trial 1 starts: "):
+    assert process.returncode == 0, seen
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode()).replace("\r", "\n")
+
+
+@pytest.mark.slow
+def test_terminal_shows_a_bar_and_the_incumbent(
+    tmp_path: Path, reviews_csv: Path, tiny_space: Path
+) -> None:
+    flags = ("--n-trials", 2, "--epochs", 2, "--pruner", "none")
+    seen = in_terminal(*tune_command(tiny_space, reviews_csv, tmp_path / "results", *flags))
+    for words in ("1/2 trials, incumbent: trial 0, val_accuracy", "[1/2] trial 1 starts: "):
         assert words in seen
+
+
+def test_predict_writes_rows_and_a_bar_to_a_terminal(onnx_export: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("text\n" + "a good film\n" * 3)
+    command = (sys.executable, "-m", "tuning", "predict", "--json", "--export", onnx_export)
+    seen = in_terminal(*command, "--file", tmp_path / "new.csv")
+    assert "labeling new.csv" in seen
+    rows = [json.loads(row) for row in re.findall(r"^{.*}\s*$", seen, re.MULTILINE)]
+    assert [row["row"] for row in rows] == [1, 2, 3]
 
 
 def test_warning_of_an_export_is_not_written_to_the_log(

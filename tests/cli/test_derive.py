@@ -118,6 +118,14 @@ def test_every_parameter_is_read(name: str) -> None:
     assert {*inspect.signature(function).parameters} <= read
 
 
+def test_parameter_without_a_description_is_refused() -> None:
+    def undescribed(seed: int = 0) -> None:
+        """Example."""
+
+    with pytest.raises(KeyError, match="seed"):
+        command(undescribed)
+
+
 def attributes_read(tree: ast.AST) -> set[str]:
     attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     return {node.attr for node in attributes if isinstance(node.ctx, ast.Load)}

@@ -38,6 +38,8 @@ study = tuning.tune(
 
 
 def outputs_of(cell: nbformat.NotebookNode) -> str:
+    # JupyterLab shows 50 outputs of a cell. The texts of a stream are one.
+    assert sum(output["output_type"] == "display_data" for output in cell["outputs"]) < 9
     return "".join(str(output.get("text") or output.get("data")) for output in cell["outputs"])
 
 

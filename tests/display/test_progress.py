@@ -10,6 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
+from rich.text import Text
 
 from tests.confirmations import with_repeats
 from tests.stored_documents import CARD
@@ -17,7 +18,7 @@ from tests.studies import CONFIG
 from tests.texts import make_reviews, splits_of
 from tuning.config import MAX_TRIALS
 from tuning.display import progress
-from tuning.display.console import FILE_WIDTH, NOTEBOOK_WIDTH, PlainConsole
+from tuning.display.console import FILE_WIDTH, NOTEBOOK_WIDTH, PlainConsole, console, print_texts
 from tuning.display.running import Display
 from tuning.display.tables import best_table
 from tuning.documents import write
@@ -86,35 +87,85 @@ def test_tables_in_a_file_are_not_cut_to_80_columns(
     assert PlainConsole().width == width
 
 
-def test_rows_on_standard_output_do_not_go_to_the_console_of_a_bar(
-    capsys: pytest.CaptureFixture[str],
+def terminal_of(width: int) -> tuple[Console, io.StringIO]:
+    file = io.StringIO()
+    return Console(file=file, force_terminal=True, width=width), file
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_rows_go_to_the_console_of_a_bar_if_they_are_for_a_terminal(
+    is_terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`predict --json > rows.jsonl` shows its bar on standard error."""
-    terminal = Console(file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
+    terminal, shown = terminal_of(80)
     with progress.steps(terminal) as step:
         step("labeling <b>[red]", 0.5)
         print('{"row": 1}')
-    assert capsys.readouterr().out == '{"row": 1}\n'
-    assert isinstance(terminal.file, io.StringIO)
-    assert "labeling <b>[red]" in terminal.file.getvalue()
+    assert "labeling <b>[red]" in shown.getvalue()
+    out = capsys.readouterr().out
+    assert (out, '{"row": 1}\n' in shown.getvalue()) == (
+        ("", True) if is_terminal else ('{"row": 1}\n', False)
+    )
+
+
+def state_of(
+    *states: TrialState, n_trials: int, left: float | None, best: float | None = None
+) -> Progressed:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([create_trial(state=state) for state in states])
+    if best is not None:
+        study.add_trial(create_trial(value=best, user_attrs={"n_epochs": 1}))
+    summary = summarize(study, metric="val_accuracy")
+    return Progressed(summary, n_trials, 60.0, left)
 
 
 @pytest.mark.parametrize(
-    ("n_trials", "left", "expected"),
+    ("state", "expected"),
     [
-        (4, None, ("1/4 trials, incumbent: none yet", 0.25)),
+        (
+            state_of(TrialState.PRUNED, n_trials=4, left=None),
+            ("1/4 trials, incumbent: none yet", 0.25),
+        ),
         # Only its duration limits the search.
-        (MAX_TRIALS, 90.0, ("1 trials, incumbent: none yet, 1 min 30 s left", 0.4)),
+        (
+            state_of(TrialState.PRUNED, n_trials=MAX_TRIALS, left=90.0),
+            ("1 trial, 1 min 30 s left, incumbent: none yet", 0.4),
+        ),
+        (
+            state_of(TrialState.FAIL, TrialState.FAIL, n_trials=1, left=0.0, best=0.5),
+            ("1/1 trial, 0 s left, incumbent: trial 2, val_accuracy 0.5000, 2 failed", 1.0),
+        ),
     ],
 )
 def test_bar_of_a_search_has_the_incumbent_and_the_time_left(
-    n_trials: int, left: float | None, expected: tuple[str, float]
+    state: Progressed, expected: tuple[str, float]
 ) -> None:
-    study = optuna.create_study()
-    study.add_trial(create_trial(state=TrialState.PRUNED))
-    summary = summarize(study, metric="val_accuracy")
-    state = Progressed(summary, n_trials, {}, 0, 60.0, left)
     assert progress.incumbent_step(state) == expected
+
+
+@pytest.mark.parametrize(
+    ("width", "end"), [(80, "incumbent: trial 12, val_accuracy 0.8857"), (60, "min 20 s left")]
+)
+def test_bar_of_a_search_fits_a_narrow_terminal(width: int, end: str) -> None:
+    pruned = [TrialState.PRUNED] * 12
+    state = state_of(*pruned, n_trials=40, left=740.0, best=0.8857)
+    terminal, shown = terminal_of(width)
+    with progress.steps(terminal) as step:
+        step(*progress.incumbent_step(state))
+    assert end in shown.getvalue()
+    assert max(len(Text.from_ansi(line)) for line in shown.getvalue().splitlines()) <= width
+
+
+def test_texts_in_a_notebook_are_one_output(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each text that Rich shows there is an output of its own."""
+    monkeypatch.setattr(console, "is_jupyter", True)
+    with progress.steps() as step:
+        step("tokenizing [red]\x1b[1m", 0.5)
+    print_texts("one\n\x1b[2Jtwo [b]")
+    assert capsys.readouterr().out == "tokenizing [red] [1m\none\n [2Jtwo [b]\n"
 
 
 def test_long_lines_are_broken_in_a_notebook_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +181,20 @@ def test_progress_of_a_confirmation_without_a_budget(capsys: pytest.CaptureFixtu
     with Display("s", metric="val_accuracy") as display:
         display(RepeatEnded("trial 3, seed 1", done))
     assert capsys.readouterr().out == "trial 3, seed 1\n"
+
+
+def test_repeats_of_a_confirmation_stay_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_force_terminal", "is_interactive"):
+        monkeypatch.setattr(console, name, True)
+    done = with_repeats({3: [0.9] * 3, 0: [0.5] * 3})
+    with Display("s", metric="val_accuracy") as display:
+        display(RepeatEnded("trial 3, seed 1", done))
+        display(RepeatEnded("trial 3, seed 2", done))
+    out = capsys.readouterr().out
+    assert "trial 3, seed 1\n" in out and "trial 3, seed 2\n" in out
+    assert "confirming the best" in out
 
 
 def test_table_of_a_large_front_has_five_columns() -> None:

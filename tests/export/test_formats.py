@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -288,6 +289,15 @@ def test_change_of_accuracy_is_stated_and_bounded() -> None:
         one_wrong[0] = 1 - one_wrong[0]
         stated = accuracy_change(TWO, labels[first], one_wrong, model[first])
         assert stated.change == pytest.approx(-1 / first.stop)
+
+
+def test_h5_format_of_a_chain_of_layers_has_no_private_modules_of_keras(
+    baseline: Source, tmp_path: Path
+) -> None:
+    """Another version of Keras may lack them."""
+    write_format("h5", baseline, tmp_path / "model.h5")
+    with h5py.File(tmp_path / "model.h5") as file:
+        assert "keras.src" not in str(file.attrs["model_config"])
 
 
 def test_h5_format_is_written_while_a_starting_process_has_a_copy_of_its_lock(

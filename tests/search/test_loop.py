@@ -70,14 +70,13 @@ class Alone(Coordinators):
 
 @dataclass
 class Run:
-    """A search over a study in memory. `on_change` is called after each change of the search,
-    `progressed` is the search after its last change, and `events` are the events of all changes.
+    """A search over a study in memory. `on_change` is called after each change of the search, and
+    `events` are the events of all changes.
     """
 
     session: Session
     pool: FakePool
     on_change: Callable[[Progressed], None] = lambda progressed: None
-    progressed: Progressed | None = None
     events: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -86,7 +85,6 @@ class Run:
         self.search = Search(session, coordinators)
 
     def _changed(self, progressed: Progressed) -> None:
-        self.progressed = progressed
         self.events.append(progressed.event)
         self.on_change(progressed)
 
@@ -102,9 +100,8 @@ class Run:
     def is_empty(self) -> bool:
         """Whether no trial is running, paused or waiting."""
         return (
-            self.progressed is not None
-            and not self.progressed.running
-            and not self.progressed.n_paused
+            not self.open.dispatcher.running
+            and not self.open.paused
             and all(trial.state.is_finished() for trial in self.trials)
         )
 
@@ -417,7 +414,7 @@ def test_paused_trial_goes_on_when_worse_trials_have_come_after_it(make: Make) -
 def test_paused_trial_that_can_t_go_on_any_more_is_pruned_at_once(make: Make) -> None:
     events: list[tuple[str, int]] = []
     run = make(by_value([0.9, 0.1, 0.8, 0.7]), pruner="asha")
-    run.on_change = lambda p: events.append((p.event, p.n_paused))
+    run.on_change = lambda p: events.append((p.event, len(run.open.paused)))
     assert run.go(4) is SearchEnd.FINISHED
     pruned_at = [event for event, _ in events].index(
         "trial 1 pruned after epoch 1, behind too many at its rung"
@@ -788,7 +785,7 @@ def test_training_of_the_linear_model_begins_after_an_epoch_unless_points_wait_f
     changes = with_linear_model(fit) if has_points else {"fit": fit}
     run = make(trains, **changes)
     run.on_change = lambda progressed: started.append(
-        (fit.niceness, any(progressed.running.values()))
+        (fit.niceness, any(opened.n_epochs for opened in run.open.dispatcher.running))
     )
     run.go(2)
     assert fit.niceness == (0 if has_points else NICENESS)
@@ -846,7 +843,7 @@ def test_ctrl_c_while_nothing_runs_prunes_no_paused_trial(
 
     def follow_and_interrupt() -> None:
         follow()
-        if run.progressed and run.progressed.n_paused and not run.progressed.running:
+        if run.open.paused and not run.open.dispatcher.running:
             run.session.interrupt.requested = True
 
     monkeypatch.setattr(run.search, "_follow_other_coordinators", follow_and_interrupt)
@@ -906,7 +903,7 @@ def test_trials_after_one_that_can_not_be_written_are_set_aside(
 ) -> None:
     """A full disk must not count as a death of the coordinator."""
     run = make(lambda job: trains(job, can_pause=False), n_workers=3)
-    interrupt(run, when=lambda progressed: len(progressed.running) == 3)
+    interrupt(run, when=lambda progressed: len(run.open.dispatcher.running) == 3)
     monkeypatch.setattr(loop, "STOP_SECONDS", 0.0)
 
     def full(*arguments: Any, **options: Any) -> None:

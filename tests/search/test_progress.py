@@ -30,6 +30,8 @@ DONE = [trial(1), trial(2), trial(90), trial(7)]
         (2, 3, 2, 50),
         # A trial runs on one worker.
         (0, 1, 8, 25),
+        (8, 1, 8, 25),
+        (2, 0, 8, 12.5),
     ],
 )
 def test_seconds_left_follow_from_the_seconds_of_other_trials(

@@ -151,16 +151,14 @@ def test_node_that_dies_in_mid_trial_loses_its_trial_alone(
         placed.append(place(files, folder))
         return placed[-1]
 
-    def remove_node(state: Progressed) -> None:
+    def remove_node(_: Progressed) -> None:
         """Remove a node while the trainings of both workers are running.
 
         The workers wait for an answer of this process after each epoch.
         """
-        if (
-            removed
-            or len(state.running) < 2
-            or not all(0 < n_epochs < N_EPOCHS for n_epochs in state.running.values())
-        ):
+        running = [t for t in setting.study().trials if t.state == TrialState.RUNNING]
+        in_training = (0 < len(trial.intermediate_values) < N_EPOCHS for trial in running)
+        if removed or len(running) < 2 or not all(in_training):
             return
         locations = load_ray(local=True).experimental.get_object_locations(placed[:1])
         nodes.update(locations[placed[0]]["node_ids"])

@@ -224,8 +224,8 @@ def compare(
     """Search several search spaces for the same time, confirm the best of each, and compare them.
 
     Each search space gets a study of its own. The same call continues a comparison that was
-    stopped, and adds search spaces or minutes to it. The arguments that are not described here are
-    those of `tune`, for all spaces.
+    stopped, and adds search spaces or minutes to it. The arguments data, metric,
+    class_weight, seed, epochs, workers, limits and log_to are those of `tune`, for all spaces.
 
     Args:
         spaces: two or more search spaces, separated by spaces: names in search_spaces/ or paths of

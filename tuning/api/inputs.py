@@ -295,7 +295,7 @@ def source_of(data: Any) -> Source:
     settings |= columns | {name: str(settings[name]) for name in SPLITS if name in settings}
     if data.data_dir is not None:
         settings["data_dir"] = str(Path(data.data_dir).expanduser())
-    if stars := [*settings.pop("drop_stars")]:
+    if stars := [*settings.pop("drop_stars", ())]:
         settings["drop_stars"] = stars
     if frame := _frame_of_call(data, columns):
         return Source(frame.stem, frame, settings)

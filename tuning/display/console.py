@@ -37,7 +37,11 @@ class PlainConsole(Console):
             self.soft_wrap, self.width = False, NOTEBOOK_WIDTH
 
     def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str("\n".join(map(visible, text.split("\n"))), **options)
+        return super().render_str(_visible_lines(text), **options)
+
+
+def _visible_lines(text: str) -> str:
+    return "\n".join(map(visible, text.split("\n")))
 
 
 console = PlainConsole()
@@ -52,9 +56,14 @@ def end_script() -> None:
         raise KeyboardInterrupt
 
 
-def print_texts(*texts: str) -> None:
+def print_texts(*texts: str, shown: Console = console) -> None:
     for text in texts:
-        console.print(escape(text))
+        if shown.is_jupyter:
+            # JupyterLab shows 50 outputs of a cell. Each text of Rich is an output, but all texts
+            # on standard output are one.
+            sys.stdout.write(f"{_visible_lines(text)}\n")
+        else:
+            shown.print(escape(text))
 
 
 def warn(message: str) -> None:

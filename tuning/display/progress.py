@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from tuning.config import MAX_TRIALS
-from tuning.display.console import console, duration
+from tuning.display.console import console, duration, print_texts
 from tuning.metrics import metric_text
-from tuning.text import visible
+from tuning.text import counted, visible
 
 if TYPE_CHECKING:
     from tuning.search.events import Progressed
@@ -31,19 +32,14 @@ def steps(shown: Console = console) -> Iterator[Callable[[str, float], None]]:
         def line(label: str, share: float) -> None:
             if label not in printed:
                 printed.add(label)
-                shown.print(escape(visible(label)))
+                print_texts(visible(label), shown=shown)
 
         yield line
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-    )
-    # Rows that a command writes to standard output must not go through another console.
-    is_own = shown is console
-    with Progress(*columns, console=shown, transient=True, redirect_stdout=is_own) as bars:
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn()
+    # Rows that a command writes to a file or a pipe must not go to the terminal.
+    is_shared = sys.stdout.isatty()
+    with Progress(*columns, console=shown, transient=True, redirect_stdout=is_shared) as bars:
         task = bars.add_task("", total=1.0)
         yield lambda label, share: bars.update(
             task, description=escape(visible(label)), completed=share
@@ -59,30 +55,32 @@ def stderr_console() -> Iterator[Console]:
         yield Console(file=stderr, highlight=False, soft_wrap=True, emoji=False)
 
 
-def _count(state: Progressed) -> str:
-    total = "" if state.n_trials == MAX_TRIALS else f"/{state.n_trials}"
-    return f"{state.summary.n_finished}{total}"
-
-
 def change_line(state: Progressed) -> str:
+    total = "" if state.n_trials == MAX_TRIALS else f"/{state.n_trials}"
     left = state.seconds_left
     time_left = "" if left is None else f" (about {duration(left)} left)"
-    return f"[{_count(state)}] {state.event}{time_left}"
+    return f"[{state.summary.n_finished}{total}] {state.event}{time_left}"
 
 
 def incumbent_step(state: Progressed) -> tuple[str, float]:
     """Return the label of a search's bar, and the share of the search that is done."""
     from tuning.study.trials import value_of
 
-    best, left = state.summary.best, state.seconds_left
-    incumbent = "none yet"
-    if best is not None:
-        value = metric_text(value_of(best))
-        incumbent = f"trial {best.number}, {state.summary.metric} {value}"
-    label = f"{_count(state)} trials, incumbent: {incumbent}"
-    share = state.summary.n_finished / state.n_trials
+    summary, left = state.summary, state.seconds_left
+    n, n_failed = summary.n_finished, summary.counts["fail"]
+    is_endless = state.n_trials == MAX_TRIALS  # Only its duration limits the search.
+    share = n / state.n_trials
+    parts = [counted(n, "trial") if is_endless else f"{n}/{counted(state.n_trials, 'trial')}"]
+    # A narrow terminal cuts the end of the label.
     if left is not None:
-        label += f", {duration(left)} left"
-        if state.n_trials == MAX_TRIALS:  # Only its duration limits the search.
+        parts.append(f"{duration(left)} left")
+        if is_endless:
             share = state.elapsed_seconds / max(state.elapsed_seconds + left, 1.0)
-    return label, share
+    best = "none yet"
+    if summary.best is not None:
+        value = metric_text(value_of(summary.best))
+        best = f"trial {summary.best.number}, {summary.metric} {value}"
+    parts.append(f"incumbent: {best}")
+    if n_failed:
+        parts.append(f"{n_failed} failed")
+    return ", ".join(parts), share

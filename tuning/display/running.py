@@ -56,9 +56,10 @@ class Display:
             case events.ConfirmationStarted(confirmation, n_workers):
                 self._start_confirmation(confirmation, n_workers)
             case events.RepeatEnded(sentence, confirmation):
+                print_texts(sentence)
                 seconds = self._seconds  # 0 if no trial of the study has times.
                 share = min(confirmation.spent_seconds / seconds, 1.0) if seconds else 1.0
-                self._show_step(sentence, share)
+                self._show_below("confirming the best on fresh seeds", share)
             case events.CallEnded(opened, _, confirmation):
                 self._clear()
                 if confirmation:
@@ -76,6 +77,11 @@ class Display:
         if self._step is None:
             self._step = self._shown.enter_context(steps())
         self._step(label, share)
+
+    def _show_below(self, label: str, share: float) -> None:
+        """Show a bar below the lines of a terminal."""
+        if console.is_terminal:
+            self._show_step(label, share)
 
     def _clear(self) -> None:
         self._shown.close()
@@ -95,8 +101,7 @@ class Display:
     def _change(self, state: Progressed) -> None:
         if state.event:
             print_texts(change_line(state))
-        if console.is_terminal:
-            self._show_step(*incumbent_step(state))
+        self._show_below(*incumbent_step(state))
 
     def _start_confirmation(self, confirmation: Confirmation, n_workers: int) -> None:
         from tuning.confirmation.plan import expected_cost

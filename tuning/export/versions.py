@@ -60,8 +60,8 @@ def earlier(best: Path) -> dict[int, Path]:
 def publish(temporary: Path, best: Path, *, number: int) -> None:
     """Move a finished export with this number to `best/`, and keep `N_KEPT` earlier exports.
 
-    If the process is killed between the two renames, both folders are complete, and `recover` makes
-    the second rename.
+    If the process is killed between the two renames, `best/` does not exist. Both folders are
+    complete, and the next command calls `recover`, which makes the second rename.
     """
     old = best.with_name(f"{best.name}.{number - 1}")
     with translated(best):

@@ -225,11 +225,17 @@ def _write_saved_model(source: Source, path: Path) -> None:
 
 
 def _write_h5(source: Source, path: Path) -> None:
-    """Write `.h5`. The inputs of a graph of layers have the names and the order of `KINDS`."""
-    is_functional = is_graph(source.graph)
-    model = _with_inputs_by_kind(source) if is_functional else source.graph
+    """Write `.h5`. A chain of layers is written as a `Sequential`, any other graph as a functional
+    model whose inputs have the names and the order of `KINDS`.
+    """
+    layers, model = chain(source.graph), source.graph
+    if layers is not None:
+        (ids,), name = model.inputs, source.specs(None, length=None)[0].name
+        model = keras.Sequential([keras.Input(ids.shape[1:], dtype=ids.dtype, name=name), *layers])
+    elif is_graph(model):
+        model = _with_inputs_by_kind(source)
     model.save(path, include_optimizer=False)
-    if is_functional:
+    if layers is None and is_graph(model):
         # Keras 3.15 writes operations, such as a mask, without their module, and can't read them.
         # It reads the configuration that it writes to `.keras` files.
         config = {"class_name": "Functional", "config": model.get_config()}

@@ -75,14 +75,11 @@ class Progressed(Event):
     """The state of a search after a change, and in an idle search every half second.
 
     Attributes:
-        running: trial number → finished epochs, or folds.
         event: a sentence about a trial that has started, advanced or ended; may be empty.
     """
 
     summary: Summary
     n_trials: int
-    running: dict[int, float]
-    n_paused: int
     elapsed_seconds: float
     seconds_left: float | None
     event: str = ""

@@ -303,10 +303,10 @@ class Search:
         return self._open.stop_reason(opened, epoch, prune=prune)
 
     def _notify(self, event: str = "") -> None:
-        now, running = time.monotonic(), self._dispatcher.running
+        now = time.monotonic()
         left = seconds_left(
             self._writer.summary.trials,
-            n_running=len(running),
+            n_running=len(self._dispatcher.running),
             n_new=self._proposals.n_new(self._n_wanted()),
             n_workers=self._coordinators.n_workers,
         )
@@ -317,8 +317,6 @@ class Search:
             Progressed(
                 summary=self._writer.summary,
                 n_trials=self.n_trials,
-                running={opened.number: opened.n_epochs for opened in running},
-                n_paused=len(self._open.paused),
                 elapsed_seconds=now - self._started,
                 seconds_left=left,
                 event=event,

@@ -20,7 +20,8 @@ def seconds_left(
     trials: Sequence[FrozenTrial], *, n_running: int, n_new: int, n_workers: int
 ) -> float | None:
     """Return None before `MIN_TIMED` trials have been timed. A new trial is expected to take as
-    long as the mean of the newest `MAX_TIMED` trials, and a running trial half as long.
+    long as the mean of the newest `MAX_TIMED` trials, and a running trial half as long. The
+    result is at least the time of one such trial.
     """
     if not n_new and not n_running:
         return 0.0
@@ -29,5 +30,5 @@ def seconds_left(
     timed = [*islice(times, MAX_TIMED)]
     if len(timed) < MIN_TIMED:
         return None
-    n_busy = min(n_workers, n_new + n_running)
-    return statistics.fmean(timed) * (n_new + n_running / 2) / n_busy
+    shared = (n_new + n_running / 2) / n_workers
+    return statistics.fmean(timed) * max(shared, 1 if n_new else 0.5)

@@ -40,7 +40,7 @@ class _Training(Generic[Job]):
     job: Job
     started: float
     last_active: float  # Time of the last message or of the last computation.
-    cpu_seconds: float = 0.0
+    cpu_seconds: float = 0.0  # CPU seconds of the worker at the last computation.
 
 
 class Dispatcher(Generic[Job]):
