@@ -127,7 +127,7 @@ class ReplayPool:
 
     def __init__(self, plan: Callable[[TrainingJob], Plan], *, metric: str, n_workers: int) -> None:
         self.plan, self.metric, self.now = plan, metric, 0.0
-        self.paused: dict[str, Plan] = {}  # by the checkpoint of the training
+        self.paused: dict[str, Plan] = {}  # The key is the path of the checkpoint.
         self.workers = [ReplayWorker(self) for _ in range(n_workers)]
 
     def wait(self, timeout_seconds: float) -> list[tuple[ReplayWorker, Response | None]]:

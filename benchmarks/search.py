@@ -191,7 +191,7 @@ def figure_of(kinds: Sequence[dict[str, Any]]) -> go.Figure:
         facet_col="plot",
         markers=True,
         template="plotly_white",
-        height=400,  # as docs/regret.png, an earlier drawing of this figure
+        height=400,  # docs/regret.png, an earlier drawing of this figure, has this height.
     )
     figure.update_traces(line_width=3, selector={"name": OURS})
     figure.for_each_annotation(lambda title: title.update(text=title.text.removeprefix("plot=")))

@@ -155,7 +155,7 @@ def test_random_folds_have_the_sizes_of_the_folds_of_times_and_rows_of_any_time(
         assert rows.strata[validation].mean() == pytest.approx(0.1)
 
 
-# Of the three parts, of a fresh split, and of three folds.
+# Digests of the rows, by the kind of split: of the three splits, of a fresh split, of three folds.
 DIGESTS = {
     "random": ["54b4d231", "3b37da5e", "8d63f8ca"],
     "group": ["fb2640ca", "0c8b74df", "5da54543"],

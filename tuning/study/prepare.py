@@ -204,7 +204,7 @@ def with_folds(
 
 def _require_weights(corpus: Corpus, of_folds: Sequence[Numbers]) -> None:
     rows = corpus.split("train") + corpus.split("validation")
-    assert rows.weights is not None  # for mypy: the study has a column of weights
+    assert rows.weights is not None  # mypy does not know that the study has a column of weights.
     for number, train in enumerate(of_folds, start=1):
         if unused := unweighted(corpus.target, rows.labels[train], rows.weights[train]):
             raise DataError(
