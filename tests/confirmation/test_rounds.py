@@ -83,6 +83,17 @@ def test_repeats_of_later_seeds_do_not_decide_an_earlier_round() -> None:
     assert dropped_in(confirmation) == {1: 1, 2: 0, 3: 3, 0: 0}
 
 
+def test_of_equal_finalists_the_one_that_trains_faster_stays() -> None:
+    # The sums of their repeats differ by an error of rounding.
+    values = {1: [0.1, 0.2, 0.3], 2: [0.3, 0.2, 0.1], 0: [0.1] * 3}
+    slow, fast, baseline = finalists(0.9, 0.89, 0.5)
+    made = [replace(slow, seconds=9.0), fast, baseline]
+    confirmation = Confirmation("val_accuracy", SEEDS, 100.0, math.inf, made)
+    confirmation, _ = play(confirmation, lambda trial, seed: [*values[trial], 0.1, 0.1][seed - 1])
+    assert dropped_in(confirmation) == {1: 3, 2: 0, 0: 0}
+    assert estimated(confirmation).best.trial == 2
+
+
 def test_front_gives_up_only_finalists_that_are_beaten_in_all_objectives() -> None:
     confirmation = on_front((0.9, 50), (0.88, 20), (0.86, 30), (0.7, 5), (0.5, 40))
     confirmation, _ = play(

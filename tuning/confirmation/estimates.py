@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
+from tuning.confirmation.rounds import DIGITS, MIN_ROUNDS, Confirmation, Finalist
 from tuning.evaluation.statistics import (
     Interval,
     dunnett_critical_value,
@@ -23,8 +23,6 @@ from tuning.evaluation.statistics import (
     pareto_front,
 )
 from tuning.metrics import metric_of, sign
-
-DIGITS = 12  # decimal digits of a mean, so that rounding errors of least squares break no tie
 
 
 @dataclass(frozen=True)

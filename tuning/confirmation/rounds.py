@@ -32,6 +32,7 @@ MIN_ROUNDS = 3
 # budget as large as the search (docs/benchmarks.md).
 DEFAULT_SHARE = 0.25
 MIN_CHANGE = 1e-9  # differences that vary less are equal, except for errors of rounding
+DIGITS = 12  # decimal digits of a mean, so that errors of rounding break no tie
 
 
 class Purpose(StrEnum):
@@ -355,9 +356,11 @@ class Confirmation:
         return replace(self, finalists=finalists, rounds=rounds)
 
     def _ranked_others(self) -> list[Finalist]:
-        """Return the remaining others, best first; of equal finalists, the earlier trial first."""
+        """Return the remaining others, best first; of equal finalists, the one that trains faster
+        first, and then the earlier trial.
+        """
         others = (f for f in self._remaining() if not f.is_baseline)
-        return sorted(others, key=lambda f: (-self._signed_mean(f), f.trial))
+        return sorted(others, key=lambda f: (-self._signed_mean(f), f.seconds, f.trial))
 
     def _rivals(self) -> list[Finalist]:
         """Return the remaining others among which the worst is dropped, best first: with one
@@ -371,7 +374,7 @@ class Confirmation:
 
     def _without_worst(self, *, among: Sequence[Finalist], in_round: int) -> Self | None:
         """Return the confirmation without the worst finalist of `among` by `_signed_mean`, and of
-        equal finalists without the later trial; None where none may be dropped. The baseline, the
+        equal finalists without the slower one; None where none may be dropped. The baseline, the
         last other finalist and those that are not trained always stay.
         """
         rivals = self._rivals()
@@ -401,7 +404,7 @@ class Confirmation:
         """
         repeats = (finalist.repeats.get(seed) for seed in self.seeds[: self.rounds])
         values = [value for value in repeats if value is not None]
-        return sign(self.metric) * statistics.mean(values or [finalist.search_value])
+        return round(sign(self.metric) * statistics.mean(values or [finalist.search_value]), DIGITS)
 
     def _beats(self, finalist: Finalist, other: Finalist) -> bool:
         return self._signed_mean(finalist) > self._signed_mean(other) and all(
