@@ -118,6 +118,26 @@ def test_variable_names_several_trackers(
     assert "received the kind 'neptune'" in ran.err
 
 
+def test_track_names_the_trackers_that_were_written(
+    finished: tuple[ResultsDir, Outcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_cli: Callable[..., Ran],
+) -> None:
+    def write(target: Target, folder: StudyDir, summaries: Iterable[Summary]) -> None:
+        if target.kind == "wandb":
+            raise TrackerError("the disk is full")
+
+    monkeypatch.setattr(tracker, "write_study", write)
+    monkeypatch.setattr(targets, "find_spec", lambda name: name)
+    monkeypatch.setenv("LOG_TO", "wandb:w mlflow:http://me:secret@host")
+    shutil.copytree(finished[0].path, tmp_path / "results")
+    ran = run_cli("track", "--study", "s")
+    assert (ran.code, "wandb:w could not be written: the disk is full." in ran.err) == (1, True)
+    assert "s is written to mlflow:http://me:***@host\n" in ran.out
+    assert "s is written to wandb" not in ran.out
+
+
 @pytest.mark.slow
 def test_unreachable_server_is_given_up_with_its_reason(copied: Setting) -> None:
     pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")

@@ -308,6 +308,16 @@ def test_predict_of_a_file_names_its_bad_rows_and_keeps_them(
     ]
 
 
+def test_predict_of_a_large_file_prints_its_progress_without_a_terminal(
+    run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "new.csv").write_text("text\n" + "a good film\n" * 3)
+    command = ("predict", "--json", "--export", onnx_export, "--file", tmp_path / "new.csv")
+    assert "labeling" not in run_cli(*command).err
+    monkeypatch.setattr("tuning.cli.exports.LINE_SECONDS", 0)
+    assert "labeling new.csv: 100%\n" in run_cli(*command).err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

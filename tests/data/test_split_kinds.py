@@ -234,6 +234,24 @@ def test_folds_by_groups_have_rows_of_each_class() -> None:
             assert all({*strata[places]} == {0, 1, 2} for places in fold)
 
 
+@pytest.mark.parametrize("n_folds", [1, 5])
+def test_training_rows_of_each_class_have_weights(n_folds: int) -> None:
+    """Two of 20 rows of a class have weights. Some seeds first draw both for validation."""
+    numbers = np.arange(100)
+    strata, is_learned = numbers // 80, (numbers < 80) | (numbers >= 98)
+    rows = Rows(numbers, strata, is_learned=is_learned)
+    for seed in range(50):
+        for train, _ in redrawn(rows, Redraw(seed=seed, n_folds=n_folds), validation_share=0.2):
+            assert {*strata[train[is_learned[train]]]} == {0, 1}
+
+
+def test_folds_of_a_class_that_has_only_copies_are_refused() -> None:
+    """The only text of class 2 is a copy of a text of class 0."""
+    rows = Rows(np.append(np.arange(40), 0), np.append(np.arange(40) % 2, 2))
+    with pytest.raises(DataError, match="5 folds must have texts of each class"):
+        require_folds(rows, Redraw(seed=0, n_folds=5))
+
+
 @pytest.mark.parametrize("share", [0.72, 0.8, 0.95])
 def test_a_group_larger_than_every_part_is_train_alone(share: float) -> None:
     groups = np.where(np.arange(1000) < share * 1000, 0, np.arange(1000))
@@ -377,15 +395,19 @@ def test_a_tfds_data_set_keeps_its_own_test_split() -> None:
 
 
 def test_weights_of_a_column_reach_the_corpus(tmp_path: Path) -> None:
-    path = write_reviews(tmp_path, votes=[f" {n % 7}.5" for n in range(120)])
+    path = write_reviews(tmp_path, votes=[f" {n % 7}.0" for n in range(120)])
     corpus, splits = prepared(tmp_path, DataConfig(data=path, weight_column="votes"))
     without, _ = prepared(tmp_path, DataConfig(data=path))
     texts = pd.read_csv(path)["review_body"].tolist()
     for name, frame in splits.frames.items():
         weights = corpus.split(name).weights
         assert weights is not None and weights.dtype == np.float32
-        assert weights.tolist() == [texts.index(text) % 7 + 0.5 for text in frame["text"]]
+        assert weights.tolist() == [texts.index(text) % 7 for text in frame["text"]]
         assert without.split(name).weights is None
+    assert corpus.rows.is_learned is not None and without.rows.is_learned is None
+    assert corpus.rows.is_learned.tolist() == [
+        weight > 0 for name in SPLITS[:2] for weight in splits.frames[name]["weight"]
+    ]
     # Other weights are other data.
     assert len({corpus.fingerprint, without.fingerprint}) == 2
     path = write_reviews(tmp_path, votes=[1] * 120)

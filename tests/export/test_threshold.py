@@ -100,6 +100,7 @@ def test_threshold_without_predictions_or_out_of_reach_is_refused(copied: Settin
         thresholds_of(chosen_of(copied), None, corpus, criterion_of("f1"))
     given = thresholds_of(chosen_of(copied), None, corpus, criterion_of("0.3"))
     assert given["positive"].thresholds == (0.3,)
+    assert thresholds_of(chosen_of(copied), None, corpus, criterion_of("0.50")) == {}
     kept = np.full((len(corpus.split("validation").labels), 2), 0.5, np.float32)
     write_probabilities(confirm_best(copied, study_of(copied)[1]), kept)
     with pytest.raises(StudyError, match=r"highest precision for positive is 0\.\d+, with"):
@@ -138,7 +139,9 @@ STARS = Order(("1", "2", "3"))
     [
         (numbered(3), "f1", "kind 'classes' with 3 names"),
         (Number(), "0.3", "has numbers"),
+        (Number(), "0.5", "has numbers"),
         (STARS, "f1", "kind 'order' with 3 names"),
+        (STARS, "0.5", "kind 'order' with 3 names"),
         (TWO, "quadratic_kappa", "kind 'classes' with 2 names"),
         (MultiLabel(("a", "b")), "quadratic_kappa", "kind 'labels' with 2 names"),
     ],

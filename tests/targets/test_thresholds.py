@@ -225,8 +225,8 @@ def test_wrong_criteria_are_refused(threshold: str | None, cost: str | None, nam
         parse_criterion(threshold, cost)
 
 
-def test_default_threshold_is_no_criterion() -> None:
-    assert parse_criterion(None, None) is parse_criterion("0.5", None) is None
+def test_criterion_is_given_or_none() -> None:
+    assert parse_criterion(None, None) is None
     given = parse_criterion("0.31", None)
     assert given is not None and given.number == 0.31
     assert parse_criterion("cost", "fp:1,fn:5") == parse_criterion(None, "fp:1,fn:5")

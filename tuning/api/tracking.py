@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tuning.commands import typed
-from tuning.display.console import warn
+from tuning.display.console import print_texts, warn
 from tuning.display.logs import logging_to
 from tuning.errors import ArgumentError, TrackerError
 from tuning.results import StudyDir
@@ -68,6 +68,7 @@ def track(trackers: Iterable[str], study: StudyHandle) -> None:
         for target in targets:
             try:
                 write_study(target, study.folder, [summary])
+                print_texts(f"{study.name} is written to {target}")
             except TrackerError as error:
                 failed.append(_sentence(target, str(error)))
     if failed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,13 @@ from tuning.results import ResultsDir
 from tuning.text import json_line
 
 if TYPE_CHECKING:
+    from tuning.data.files import Progress
     from tuning.data.stream import Row
     from tuning.inference.label_files import Counts, Labeled
     from tuning.inference.manifest import Manifest
+
+# Seconds between two lines with the progress of a file, where no terminal shows a bar.
+LINE_SECONDS = 30.0
 
 
 def predict(
@@ -145,12 +150,11 @@ def _predict_file(
         output = label_files.default_output(pattern)
     with stderr_console() as own, steps(own) as progress, stderr_to(Path(os.devnull)):
         on_read = partial(progress, f"labeling {Path(pattern).name}")
-        # Without a terminal, standard error has warnings and errors alone.
         rows = stream_rows(
             pattern,
             text_column=text_column,
             trained_on=manifest.text_column,
-            on_read=on_read if own.is_terminal else None,
+            on_read=on_read if own.is_terminal else _at_intervals(progress, pattern),
             on_column=columns.add,
         )
         # A wrong output is refused before the model is loaded, which takes seconds with TensorFlow.
@@ -173,6 +177,20 @@ def _predict_file(
         summary_console.print(escape(f"Text column: {names}"))
     if output:
         summary_console.print(escape(f"Predictions: {output}"))
+
+
+def _at_intervals(progress: Progress, pattern: str) -> Callable[[float], None]:
+    """Return a function that takes the share that is read, and prints it every `LINE_SECONDS`."""
+    # Without a terminal, standard error of a short run has warnings and errors alone.
+    last = time.monotonic()
+
+    def on_read(share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_SECONDS:
+            last = time.monotonic()
+            progress(f"labeling {Path(pattern).name}: {share:.0%}", share)
+
+    return on_read
 
 
 def serve(

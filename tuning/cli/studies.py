@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from tuning.api.inputs import source_of
-from tuning.api.tracking import require_trackers
 from tuning.config import Data, DataConfig, StudyConfig
 from tuning.display.console import console, open_in_browser, printable, server_url, warn
 from tuning.display.progress import steps
@@ -141,8 +140,6 @@ def track(study: Study, *, log_to: Sequence[str] = ()) -> None:
     with steps() as progress:
         progress("writing to the trackers", 0.0)
         study.log_to(*log_to)
-    for target in require_trackers(log_to):
-        console.print(escape(f"{study.name} is written to {target}"))
 
 
 def clean(

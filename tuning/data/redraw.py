@@ -20,12 +20,12 @@ def redrawn(
     """Return the places of the rows for training and for validation, both in order, of each fold,
     or of one split with this share of rows for validation.
 
-    Groups may leave a stratum, such as a class, without rows. Then the seed draws again, up to
-    `MAX_DRAWS` times.
+    Groups, or weights of 0, may leave a stratum, such as a class, without rows that are learned.
+    Then the seed draws again, up to `MAX_DRAWS` times.
     """
     seed, folds = redraw.seed, _drawn(rows, redraw, validation_share)
     for number in range(1, MAX_DRAWS):
-        if redraw.ignores_columns or rows.kind != "group" or _have_strata(rows, folds):
+        if _have_strata(rows, folds):
             break
         redraw = replace(redraw, seed=int(np.random.default_rng([seed, number]).integers(2**31)))
         folds = _drawn(rows, redraw, validation_share)
@@ -33,13 +33,14 @@ def redrawn(
 
 
 def _have_strata(rows: Rows, folds: list[tuple[Numbers, Numbers]]) -> bool:
-    """Return whether the training and the validation rows of each fold have every stratum. Two in
-    the validation rows are enough for a single split.
+    """Return whether the training rows that are learned, and the validation rows, of each fold have
+    every stratum. Two in the validation rows are enough for a single split.
     """
     n_strata = len(np.unique(rows.strata))
     n_needed = n_strata if len(folds) > 1 else min(2, n_strata)
+    learned = np.ones(len(rows.texts), np.bool_) if rows.is_learned is None else rows.is_learned
     return all(
-        len(np.unique(rows.strata[train])) == n_strata
+        len(np.unique(rows.strata[train[learned[train]]])) == n_strata
         and len(np.unique(rows.strata[validation])) >= n_needed
         for train, validation in folds
     )
@@ -70,8 +71,8 @@ def require_folds(rows: Rows, redraw: Redraw) -> list[tuple[Numbers, Numbers]]:
     first = np.unique(rows.texts, return_index=True)[1]
     n_texts = np.unique(rows.strata[first], return_counts=True)[1]  # by class
     folds = redrawn(rows, redraw) if n_texts.min() >= redraw.n_folds else []
-    n_classes = [len(np.unique(rows.strata[places])) for fold in folds for places in fold]
-    if min(n_classes, default=0) < len(n_texts):
+    # The message for weights names the class and the fold, so the caller checks the weights.
+    if not folds or not _have_strata(replace(rows, is_learned=None), folds):
         raise DataError(
             f"Each of {redraw.n_folds} folds must have texts of each class, for training and for"
             " validation. Give folds a smaller number, or 1 for one split."

@@ -18,13 +18,15 @@ LEFT_OUT = -1  # the part of a row that is in no part
 @dataclass(frozen=True)
 class Rows:
     """The rows of a data set as numbers, each int64 (n_rows,): rows with the same number have the
-    same text, stratum (such as a class), group or time. Times are ranks.
+    same text, stratum (such as a class), group or time. Times are ranks. `is_learned` is whether
+    the weight of each row is above 0, bool (n_rows,); only rows with classes and weights have it.
     """
 
     texts: Numbers
     strata: Numbers
     groups: Numbers | None = None
     times: Numbers | None = None
+    is_learned: npt.NDArray[np.bool_] | None = None
 
     @property
     def kind(self) -> str:

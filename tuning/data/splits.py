@@ -149,11 +149,13 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
 
 
 def _rows_of(frame: pd.DataFrame, target: Target) -> Rows:
+    has_weights = "weight" in frame and target.kind in CLASSES
     rows = Rows(
         texts=distinct_codes(frame["text"]),
         strata=target.strata(labels_in(frame)),
         groups=group_split.numbers(frame["group"]) if "group" in frame else None,
         times=time_split.ranks(frame["time"]) if "time" in frame else None,
+        is_learned=(frame["weight"] > 0).to_numpy() if has_weights else None,
     )
     return _at(np.arange(len(frame)), rows, target)
 

@@ -179,7 +179,7 @@ def _export(
             seen = evaluation.predictions
             formats = compare(seen.labels)
             scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
-            if criterion:
+            if criterion and thresholds:
                 of_test = Rows(seen.labels, seen.probabilities, evaluation.codes)
                 thresholds = tested(thresholds, target, of_test, criterion, seed=config.seed)
                 scores = replace(scores, chosen_thresholds=thresholds)

@@ -20,7 +20,7 @@ from tuning.export.ensemble import Ensemble
 from tuning.inputs.corpus import Corpus
 from tuning.targets.number import LEVEL
 from tuning.targets.target import Target
-from tuning.targets.thresholds import KAPPA, UNDER, Criterion
+from tuning.targets.thresholds import DEFAULT, KAPPA, UNDER, Criterion
 
 
 def require_cuts(target: Target, criterion: Criterion) -> list[str]:
@@ -87,9 +87,12 @@ def thresholds_of(
     chosen: ChosenTrial, ensemble: Ensemble | None, corpus: Corpus, criterion: Criterion
 ) -> dict[str, ChosenThreshold]:
     """Return the thresholds of an export, chosen on the predictions of the repeats of its trial, or
-    on those of the cross-fitted ensemble. A number that the user gives is not chosen.
+    on those of the cross-fitted ensemble. A number that the user gives is not chosen, and the
+    default threshold gives none.
     """
     names = require_cuts(corpus.target, criterion)
+    if criterion.number == DEFAULT:
+        return {}
     if criterion.number is not None:
         given = ChosenThreshold(thresholds=(criterion.number,), criterion=criterion.text)
         return dict.fromkeys(names, given)

@@ -70,8 +70,10 @@ class Criterion:
 
 
 def parse_criterion(threshold: str | None, cost: str | None) -> Criterion | None:
-    """Return the criterion of the settings; None for the default threshold."""
-    text = (threshold or (COST if cost else str(DEFAULT))).replace(" ", "")
+    """Return the criterion of the settings; None if they have none."""
+    if not (threshold or cost):
+        return None
+    text = (threshold or COST).replace(" ", "")
     match = re.fullmatch(r"(?:(precision|recall)>=)?(\d*\.?\d+)", text)
     number = float(match[2]) if match else 0.0
     if text not in (*MEASURES, KAPPA) and not 0 < number < 1:
@@ -90,7 +92,7 @@ def parse_criterion(threshold: str | None, cost: str | None) -> Criterion | None
         return Criterion(text, text)
     if match[1]:
         return Criterion(text, UNDER[match[1]], minimum=number)
-    return None if number == DEFAULT else Criterion(text, MEASURES[0], number=number)
+    return Criterion(text, MEASURES[0], number=number)
 
 
 def _costs(text: str) -> tuple[float, float]:
