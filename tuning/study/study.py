@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -167,11 +167,15 @@ def _parameter(place: str) -> str:
     return PARAMETERS.get(name, name)
 
 
-def require_same_encoders(record: StudyRecord, *, doing: str) -> None:
-    """Check that the encoders of a study have not changed. A study of an earlier version has
-    recorded none. `doing`: the subject of the message.
+def require_same_encoders(
+    record: StudyRecord, *, doing: str, presets: Container[str] | None = None
+) -> None:
+    """Check that the encoders of a study, or those among `presets`, have not changed. A study of an
+    earlier version has recorded none. `doing`: the subject of the message.
     """
     for path, recorded in record.encoders.items():
+        if presets is not None and path not in presets:
+            continue
         if not Path(path).exists():
             raise StudyError(
                 f"{doing} must have the encoder at {path}, as the machine that created the study;"
