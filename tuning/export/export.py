@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tuning import documents
-from tuning.atomic_io import read_json, translated, write_text
+from tuning.atomic_io import translated, write_text
 from tuning.data.files import Progress
-from tuning.errors import ArgumentError, StorageError, StudyError
+from tuning.errors import ArgumentError, StudyError
 from tuning.evaluation.linear_reference import LinearTask
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.out_of_sample import Rows
@@ -50,7 +50,7 @@ from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.inputs.corpus import Corpus
 from tuning.results import StudyDir, staged
 from tuning.spaces.keras_settings import keras_settings_of
-from tuning.study.handle import StudyHandle
+from tuning.study.handle import StudyHandle, scores_path
 from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
 from tuning.study.study import require_same_encoders
@@ -108,8 +108,10 @@ def export_best(
         chosen = ChosenTrial(trial=trial, study=study, opened=opened, config=config)
         with export_lock(study.folder):
             recover(study.folder.best_dir)
-            if _has_staged_scores(study.folder):
-                _replace_scores(study.folder)
+            with contextlib.suppress(StudyError):  # A file is damaged.
+                # The next export overwrites the staged file before it is in place itself.
+                if scores_path(study.folder) == staged(study.folder.test_path):
+                    _replace_scores(study.folder)
             return _export(chosen, choice, slice_column=slice_column, progress=progress, warn=warn)
 
 
@@ -274,20 +276,9 @@ def _publish(
     documents.write(staged(folder.test_path), test)
     documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
     with translated(folder.best_dir):
-        # If the process is killed after this call, `StudyHandle.test_scores` reads the staged file.
+        # If the process is killed after this call, `scores_path` finds the staged file.
         publish(temporary, folder.best_dir, number=number)
     _replace_scores(folder)
-
-
-def _has_staged_scores(folder: StudyDir) -> bool:
-    """Return whether the scores of the export in `best/` are in the staged file, because its
-    process was killed. The next export would overwrite that file before it is in place itself.
-    """
-    with contextlib.suppress(StorageError):  # A file is missing or damaged.
-        manifest = read_json(folder.best_dir / MANIFEST, version=MANIFEST_VERSION)
-        scores = read_json(staged(folder.test_path))
-        return bool(scores["test_looks"] == manifest.get("test_looks"))
-    return False
 
 
 def _replace_scores(folder: StudyDir) -> None:
