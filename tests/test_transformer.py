@@ -80,12 +80,15 @@ def test_study_is_searched_continued_confirmed_and_exported(
 def test_space_of_the_documents_forms_an_ensemble(
     tiny_preset: Path, reviews_csv: Path, tmp_path: Path
 ) -> None:
-    """Its trials are n-grams alone, and an encoder beside n-grams."""
+    """Its trials are n-grams alone, and an encoder beside n-grams. A trial of n-grams alone is also
+    exported without the encoder.
+    """
     (space,) = (s for s in snippets(ROOT / "docs" / "transformers.md") if s.title)
     (tmp_path / str(space.title)).write_text(space.code)
     results = ResultsDir(tmp_path / "results")
     url, folder = results.storage_url(None), results.study("s")
-    config = config_of(reviews_csv, tiny_preset, str(tmp_path / str(space.title)))
+    preset = shutil.copytree(tiny_preset, tmp_path / "preset")
+    config = config_of(reviews_csv, preset, str(tmp_path / str(space.title)))
     tuned = tune_with(config, results, storage_url=url, n_trials=3)
     assert [trial.params["architecture"] for trial in tuned.summary.trials] == [
         "ngrams",
@@ -99,6 +102,8 @@ def test_space_of_the_documents_forms_an_ensemble(
     assert list(manifest.forms) == ["model.onnx"]
     (label,) = load_export(folder.best_dir).predict(["great lovely phone"])["label"]
     assert label in ("negative", "positive")
+    shutil.rmtree(preset)  # The n-grams alone do not read it.
+    assert export_best(StudyHandle(results, folder, url), ExportChoice(number=0)).trial == 0
 
 
 @pytest.mark.nightly

@@ -23,18 +23,20 @@ from tests.commands import Ran
 from tests.numbered import LINEAR, MAJORITY, NGRAMS, TWO
 from tests.paths import ROOT
 from tests.servers import address_of, serving
-from tests.stored_documents import EXPORT, TEST_SCORES, full_manifest
+from tests.stored_documents import EXPORT, RECORD, TEST_SCORES, full_manifest
 from tests.studies import Setting, copy_study
 from tests.texts import make_reviews, substitute
 from tuning.api.exports import load_export
 from tuning.atomic_io import read_json
 from tuning.config import DataConfig, StudyConfig
 from tuning.data.files import Progress
+from tuning.data.folders import checksum_of_encoder
 from tuning.errors import ExportError, SpaceError, StorageError, StudyError
 from tuning.evaluation.predictions import Predictions, read_predictions
 from tuning.evaluation.scores import PastEvaluation
 from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, formats, retraining
+from tuning.export.description import ChosenTrial
 from tuning.export.manifest import FullManifest
 from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.retraining import Retraining, Trained, retrain
@@ -48,7 +50,8 @@ from tuning.report.page import write_report
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
 from tuning.spaces.files import find_space
-from tuning.spaces.loading import load_hypermodel
+from tuning.spaces.loading import SearchSpace, load_hypermodel
+from tuning.spaces.ranges import Hyperparameter
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus
 from tuning.study.study import read_record
@@ -296,6 +299,42 @@ def test_export_refuses_a_space_or_data_that_changed(copied: Setting) -> None:
     assert not copied.folder.best_dir.exists()
 
 
+def test_export_needs_the_encoders_alone_that_its_models_read(tmp_path: Path) -> None:
+    """The baseline is left out if its encoder is missing."""
+    read, gone = tmp_path / "read.keras", tmp_path / "gone.keras"
+    read.write_text("weights")
+    checksum, opened = str(checksum_of_encoder(read)), optuna.create_study()
+    branches = Hyperparameter(name="branch", kind="choice", default="a", choices=("a", "b"))
+    preset = Hyperparameter(name="preset", kind="fixed", default="")
+    items = [branches]
+    for branch, path in (("a", gone), ("b", read)):
+        items.append(replace(preset, default=str(path), conditions=(("branch", (branch,)),)))
+        trial = optuna.trial.create_trial(
+            value=0.5,
+            params={"branch": branch},
+            distributions={"branch": optuna.distributions.CategoricalDistribution("ab")},
+            user_attrs={"best_epoch": 1},
+        )
+        opened.add_trial(trial)
+    baseline, best = opened.trials
+    study: Any = SimpleNamespace(
+        space=SearchSpace("mine", tuple(items)),
+        record=replace(RECORD, encoders={str(gone): checksum, str(read): checksum}),
+        summary=SimpleNamespace(baseline=baseline),
+    )
+    chosen = ChosenTrial(trial=best, study=study, opened=opened, config=StudyConfig(study="s"))
+    said: list[str] = []
+    by_role, _ = export._retrainings(chosen, None, warn=said.append)
+    assert [*by_role] == ["best"]
+    assert retraining.presets_of(by_role.values(), study.space) == [str(read)]
+    assert len(said) == 1 and str(gone) in said[0] and "not compared with the baseline" in said[0]
+    with pytest.raises(StudyError, match=rf"An export must have the encoder at {gone}"):
+        export._retrainings(replace(chosen, trial=baseline), None, warn=said.append)
+    gone.write_text("weights")
+    by_role, _ = export._retrainings(chosen, None, warn=said.append)
+    assert [each.trial.number for each in by_role.values()] == [1, 0] and len(said) == 1
+
+
 def test_labels_of_the_test_split_are_read_in_one_module() -> None:
     sources = {path.name: path.read_text() for path in (ROOT / "tuning").rglob("*.py")}
     reads = re.compile(r'split\("test"\)(?!\.texts)')
@@ -314,7 +353,7 @@ def retrained_of(
     results, outcome = finished
     config = read_record(results.study("s")).config
     config = replace(config, train=replace(config.train, parts_per_epoch=parts))
-    return retrain(
+    retrained = retrain(
         retrainings,
         config,
         outcome.space,
@@ -322,6 +361,7 @@ def retrained_of(
         log_path=results.study("s").log_path,
         progress=progress,
     )
+    return [retrained[retraining] for retraining in retrainings]
 
 
 @pytest.mark.parametrize(("epochs", "parts"), [(5, 1), (0.25, 4), (0, 1)])

@@ -203,6 +203,9 @@ def test_changed_encoder_is_refused_by_a_search_a_confirmation_and_an_export(
 ) -> None:
     encoders = '"encoders": {"encoder.keras": "0a1b2c3d"},'
     substitute(copied.folder.config_path, '"created":', f'{encoders} "created":')
+    preset = '{"name": "preset", "kind": "fixed", "default": "encoder.keras"},'
+    items = '"hyperparameters": ['
+    substitute(copied.folder.space_path, items, f"{items} {preset}")
     study = StudyHandle.of(copied.results, "s")
     for command in (lambda: copied.tune(9), lambda: confirm(study), lambda: export_best(study)):
         with pytest.raises(StudyError, match=r"must have the encoder at encoder\.keras, as"):

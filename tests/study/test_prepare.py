@@ -52,6 +52,14 @@ def test_tokens_are_built_for_every_preset(built: list[str]) -> None:
     assert built == ["p", "q"]
 
 
+def test_tokens_are_not_built_for_presets_that_no_model_reads(built: list[str]) -> None:
+    length = Hyperparameter(name="sequence_length", kind="fixed", default=64)
+    for presets in (["q"], []):
+        space = SearchSpace("mine", (PRESET, length)).with_presets(presets)
+        prepare.prepare_views(CORPUS, space, StudyConfig(study="s"))
+    assert built == ["q"]
+
+
 @pytest.mark.parametrize(
     "length",
     [

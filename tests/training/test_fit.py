@@ -2,6 +2,7 @@
 hypermodel.
 """
 
+import contextlib
 import math
 import tempfile
 from collections.abc import Callable
@@ -618,6 +619,22 @@ def test_own_fit_that_trains_on_after_its_end_keeps_its_result() -> None:
     _, result = run(
         hypermodel, epochs=3, on_epoch=lambda epoch: answers.get(int(epoch.number), Answer.GO_ON)
     )
+    assert (len(result.history), result.stopped) == (1, True)
+
+
+def test_loop_of_an_own_fit_that_goes_on_after_a_stop_is_ended() -> None:
+    """It reads no `stop_training`, and handles errors of its epochs."""
+    epochs: list[int] = []
+
+    def loop(hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> None:
+        (callback,) = kwargs["callbacks"]
+        for epoch in range(kwargs["epochs"]):
+            epochs.append(epoch)
+            with contextlib.suppress(Exception):
+                callback.on_epoch_end(epoch, {"loss": 0.5})
+
+    _, result = run(Hyper(fit=loop), epochs=9, on_epoch=lambda epoch: Answer.STOP)
+    assert epochs == [0, 1]
     assert (len(result.history), result.stopped) == (1, True)
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tuning import documents
-from tuning.atomic_io import read_json, translated, write_text
+from tuning.atomic_io import translated, write_text
 from tuning.data.files import Progress
-from tuning.errors import ArgumentError, StorageError
+from tuning.errors import ArgumentError, StudyError
 from tuning.evaluation.linear_reference import LinearTask
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.out_of_sample import Rows
@@ -43,14 +43,14 @@ from tuning.export.ensemble import (
 from tuning.export.formats import write_formats
 from tuning.export.manifest import FullManifest
 from tuning.export.model_card import model_card
-from tuning.export.retraining import Retraining, Trained, require_present_space, retrain
+from tuning.export.retraining import Retraining, Trained, presets_of, retrain
 from tuning.export.threshold import interval_of, margin_rows, thresholds_of
 from tuning.export.versions import next_number, publish, recover, temporary_folder
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.inputs.corpus import Corpus
 from tuning.results import StudyDir, staged
 from tuning.spaces.keras_settings import keras_settings_of
-from tuning.study.handle import StudyHandle
+from tuning.study.handle import StudyHandle, scores_path
 from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
 from tuning.study.study import require_same_encoders
@@ -108,8 +108,10 @@ def export_best(
         chosen = ChosenTrial(trial=trial, study=study, opened=opened, config=config)
         with export_lock(study.folder):
             recover(study.folder.best_dir)
-            if _has_staged_scores(study.folder):
-                _replace_scores(study.folder)
+            with contextlib.suppress(StudyError):  # A file is damaged.
+                # The next export overwrites the staged file before it is in place itself.
+                if scores_path(study.folder) == staged(study.folder.test_path):
+                    _replace_scores(study.folder)
             return _export(chosen, choice, slice_column=slice_column, progress=progress, warn=warn)
 
 
@@ -125,13 +127,14 @@ def _export(
     corpus, splits = prepare_corpus(
         config, results=study.results, slice_column=slice_column, progress=progress
     )
-    fingerprint = study.record.data_fingerprint
-    require_same_data(corpus, config, fingerprint=fingerprint, doing="An export")
-    require_same_encoders(study.record, doing="An export")
-    prepare_views(corpus, study.space, config, progress=progress)
+    require_same_data(corpus, config, fingerprint=study.record.data_fingerprint, doing="An export")
     members, criterion = None, choice.criterion
     if choice.ensemble:
         members = choose_members(chosen, corpus, size=choice.ensemble, warn=warn)
+    by_role, of_ensemble = _retrainings(chosen, members, warn=warn)
+    retrainings = [*by_role.values(), *of_ensemble]
+    presets = presets_of(retrainings, study.space)
+    prepare_views(corpus, study.space.with_presets(presets), config, progress=progress)
     thresholds = thresholds_of(chosen, members, corpus, criterion) if criterion else {}
     target, rows = with_thresholds(corpus.target, thresholds), None
     if not target.has_decisions and (rows := margin_rows(chosen, corpus, warn=warn)):
@@ -142,11 +145,20 @@ def _export(
         references = thread.submit(
             all_references, splits, corpus, test_texts, task=LinearTask.of(config)
         )
-        trained, of_members = _retrain(chosen, members, corpus, progress=progress)
+        retrained = retrain(
+            retrainings,
+            config,
+            study.space,
+            corpus=corpus,
+            log_path=folder.log_path,
+            progress=progress,
+        )
         if progress and not references.done():
             progress("training the reference models", 0.0)
         # No training may run when the latency of an ensemble and the formats are measured below.
         compared = references.result()
+    trained = {role: retrained[own] for role, own in by_role.items()}
+    of_members = [retrained[own] for own in of_ensemble]
     # Formats trace the layers again, under the settings of Keras that the space's file makes.
     with keras_settings_of(trained[BEST].hypermodel):
         facts = None
@@ -155,12 +167,11 @@ def _export(
             trained = {BEST: joined, SINGLE: trained.pop(BEST), **trained}
             facts = describe_ensemble(chosen, members, of_members, joined, single=trained[SINGLE])
         with temporary_folder(folder.best_dir.with_name("best.tmp")) as temporary:
-            best = trained[BEST]
             with write_formats(
                 temporary,
-                replace(best.source, target=target),
+                replace(trained[BEST].source, target=target),
                 test_texts=test_texts,
-                expect=best.expect,
+                expect=trained[BEST].expect,
                 progress=progress,
             ) as compare:
                 # The formats are checked during the evaluation. On two cores an export of the film
@@ -197,27 +208,28 @@ def _export(
             return manifest
 
 
-def _retrain(
-    chosen: ChosenTrial, members: Ensemble | None, corpus: Corpus, *, progress: Progress | None
-) -> tuple[dict[str, Trained], list[Trained]]:
-    """Retrain the chosen trial, the baseline (once if it is the same trial) and the members."""
-    config, study = chosen.config, chosen.study
-    require_present_space(study.space, config, corpus)
-    trials, baseline = {BEST: chosen.trial}, study.summary.baseline
+def _retrainings(
+    chosen: ChosenTrial, members: Ensemble | None, *, warn: Callable[[str], None]
+) -> tuple[dict[str, Retraining], list[Retraining]]:
+    """Return the retrainings of the chosen trial and of the baseline by their roles, and those of
+    the members. A trial of both roles has one retraining. If the encoder of the baseline is missing
+    or has changed, the baseline is left out, and `warn` gets a sentence.
+    """
+    study, seed, baseline = chosen.study, chosen.config.seed, chosen.study.summary.baseline
+    best = Retraining.of(chosen.trial, seed=seed)
+    by_role, of_ensemble = {BEST: best}, retrainings_of(chosen, members) if members else []
+    presets = presets_of([best, *of_ensemble], study.space)
+    require_same_encoders(study.record, doing="An export", presets=presets)
     if baseline is not None and was_trained(baseline):
-        trials["baseline"] = baseline
-    single = {trial.number: Retraining.of(trial, seed=config.seed) for trial in trials.values()}
-    retrained = retrain(
-        [*single.values(), *(retrainings_of(chosen, members) if members else [])],
-        config,
-        study.space,
-        corpus=corpus,
-        log_path=study.folder.log_path,
-        progress=progress,
-    )
-    by_number = dict(zip(single, retrained, strict=False))
-    by_role = {role: by_number[trial.number] for role, trial in trials.items()}
-    return by_role, retrained[len(single) :]
+        is_best = baseline.number == best.trial.number
+        own = best if is_best else Retraining.of(baseline, seed=seed)
+        presets = presets_of([own], study.space)
+        try:
+            require_same_encoders(study.record, doing="The baseline", presets=presets)
+            by_role["baseline"] = own
+        except StudyError as error:
+            warn(f"The export is not compared with the baseline. {error}")
+    return by_role, of_ensemble
 
 
 def _evaluate(
@@ -264,20 +276,9 @@ def _publish(
     documents.write(staged(folder.test_path), test)
     documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
     with translated(folder.best_dir):
-        # If the process is killed after this call, `StudyHandle.test_scores` reads the staged file.
+        # If the process is killed after this call, `scores_path` finds the staged file.
         publish(temporary, folder.best_dir, number=number)
     _replace_scores(folder)
-
-
-def _has_staged_scores(folder: StudyDir) -> bool:
-    """Return whether the scores of the export in `best/` are in the staged file, because its
-    process was killed. The next export would overwrite that file before it is in place itself.
-    """
-    with contextlib.suppress(StorageError):  # A file is missing or damaged.
-        manifest = read_json(folder.best_dir / MANIFEST, version=MANIFEST_VERSION)
-        scores = read_json(staged(folder.test_path))
-        return bool(scores["test_looks"] == manifest.get("test_looks"))
-    return False
 
 
 def _replace_scores(folder: StudyDir) -> None:

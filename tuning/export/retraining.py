@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from tuning.spaces.loading import (
     load_hypermodel,
     require_same_space,
 )
+from tuning.spaces.ranges import PRESET
 from tuning.study.prepare import sizes_of
 from tuning.study.summary import Summary
 from tuning.study.trials import attributes_of, busy_seconds, value_of, values_of, was_trained
@@ -73,6 +74,11 @@ class Retraining:
         return cls(trial, epochs=attributes_of(trial)["best_epoch"], seed=seed)
 
 
+def presets_of(retrainings: Iterable[Retraining], space: SearchSpace) -> list[str]:
+    values = [values_of(retraining.trial, space) for retraining in retrainings]
+    return list(dict.fromkeys(str(own[PRESET]) for own in values if PRESET in own))
+
+
 @dataclass(frozen=True)
 class Trained:
     """A configuration that was retrained on the train and validation splits; or an ensemble, whose
@@ -103,7 +109,7 @@ class Trained:
         )
 
 
-def require_present_space(recorded: SearchSpace, config: StudyConfig, corpus: Corpus) -> None:
+def _require_present_space(recorded: SearchSpace, config: StudyConfig, corpus: Corpus) -> None:
     path = find_space(config.space)
     now = declare(
         path,
@@ -129,12 +135,13 @@ def retrain(
     corpus: Corpus,
     log_path: Path,
     progress: Progress | None = None,
-) -> list[Trained]:
+) -> dict[Retraining, Trained]:
     """Retrain the configurations of trials on the train and validation splits.
 
     As many trainings as this machine has GPUs or cores for run at the same time, each in a worker.
     A hypermodel with its own `fit` may train another number of epochs.
     """
+    _require_present_space(space, config, corpus)
     space_path = find_space(config.space)
     with tempfile.TemporaryDirectory() as folder:
         requests: dict[Retraining, Train] = {}
@@ -157,7 +164,7 @@ def retrain(
             requests[retraining] = replace(request, job=job)
         results = _train(requests, log_path=log_path, progress=progress)
         hypermodel = load_hypermodel(space_path)
-        trained = []
+        trained: dict[Retraining, Trained] = {}
         for retraining, request in requests.items():
             result = results[retraining]
             epochs, trial = result.n_epochs, retraining.trial
@@ -171,7 +178,7 @@ def retrain(
                 built.model, request.job.values, corpus, corpus.target, built.form.to_probabilities
             )
             seconds = busy_seconds(result.seconds)
-            trained.append(Trained(trial, source, epochs, seconds, hypermodel))
+            trained[retraining] = Trained(trial, source, epochs, seconds, hypermodel)
     return trained
 
 

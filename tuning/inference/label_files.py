@@ -19,7 +19,7 @@ from tuning.errors import DataError, StorageError
 from tuning.inference.known_tokens import ProblemOf, no_problem
 from tuning.inference.load import Prediction, Probabilities, predictions_of
 from tuning.targets.number import number_text
-from tuning.targets.target import Array, Target
+from tuning.targets.target import Target
 from tuning.text import json_line, no_formula
 
 BOUNDS = ("low", "high")  # columns of the interval of a number
@@ -75,9 +75,10 @@ def label(
 ) -> Iterator[Labeled]:
     """Yield the rows with their predictions, chunk by chunk, in the order of the rows."""
     for chunk in chunks(rows):
-        texts = texts_of(chunk)
-        outputs = probabilities(texts) if texts else None
-        yield labeled(chunk, outputs, target, problem_of)
+        predictions: list[Prediction | None] = []
+        if texts := texts_of(chunk):
+            predictions = predictions_of(texts, probabilities(texts), target, problem_of)
+        yield labeled(chunk, predictions)
 
 
 def texts_of(chunk: Sequence[Row]) -> list[str]:
@@ -85,23 +86,16 @@ def texts_of(chunk: Sequence[Row]) -> list[str]:
     return [row.text for row in chunk if not row.problem]
 
 
-def labeled(
-    chunk: Sequence[Row], outputs: Array | None, target: Target, problem_of: ProblemOf
-) -> Labeled:
-    """Return the rows with their predictions. `outputs` are the probabilities of `texts_of`; None
-    if there is no text.
-    """
-    pairs: Labeled = [(row, None) for row in chunk]
-    if outputs is None:
-        return pairs
-    places = [place for place, row in enumerate(chunk) if not row.problem]
-    predictions = predictions_of(texts_of(chunk), outputs, target, problem_of)
-    for place, prediction in zip(places, predictions, strict=True):
-        row = chunk[place]
-        if prediction is None:
-            row = replace(row, problem="the model gives NaN for the text")
-        pairs[place] = row, prediction
-    return pairs
+def labeled(chunk: Sequence[Row], predictions: Iterable[Prediction | None]) -> Labeled:
+    """Return the rows with their predictions, of which each text of `texts_of` has one."""
+    of_texts = iter(predictions)
+    pairs = [(row, None if row.problem else next(of_texts)) for row in chunk]
+    return [
+        (row, prediction)
+        if prediction or row.problem
+        else (replace(row, problem="the model gives NaN for the text"), None)
+        for row, prediction in pairs
+    ]
 
 
 def chunks(

@@ -118,6 +118,8 @@ def source_of(preset: str, *, with_weights: bool = False) -> str:
     if not folder.is_dir():
         return ""
     digest = hashlib.sha256()
+    # `checksum_of_encoder` reads fewer files, because a study is refused if one of them changes.
+    # With its list, the tokens and features that are stored already would be computed again.
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         is_small = path.stat().st_size <= MAX_SOURCE_BYTES
         if is_small or with_weights:

@@ -39,6 +39,7 @@ from tuning.inference.label_files import (
     labeled,
     texts_of,
 )
+from tuning.inference.load import Prediction, predictions_of
 from tuning.serving.guard import FILE_PATH
 from tuning.serving.microbatch import Busy, MicroBatcher
 from tuning.serving.schemas import MAX_TEXTS
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
     from tuning.inference.known_tokens import ProblemOf
     from tuning.inference.manifest import Manifest
-    from tuning.targets.target import Array, Target
+    from tuning.targets.target import Target
 
 FORMATS = ("csv", "tsv")
 MAX_FILE = 100_000_000
@@ -124,20 +125,21 @@ class _LabelFile:
         )
         try:
             while chunk := await run_in_threadpool(next, parts, None):
-                outputs = await self._outputs(texts_of(chunk))
-                part = labeled(chunk, outputs, self.target, self.problem_of)
+                part = labeled(chunk, await self._predictions(texts_of(chunk)))
                 yield file.line(part, with_header=first == 0)
                 first += len(part)
         except DataError as error:
             yield json.dumps({"detail": _without_path(error, path)}) + "\n"
 
-    async def _outputs(self, texts: list[str]) -> Array | None:
+    async def _predictions(self, texts: list[str]) -> list[Prediction | None]:
         while texts:
             try:
-                return await self.batcher.run(texts)
+                outputs = await self.batcher.run(texts)
             except Busy:
                 await asyncio.sleep(SECONDS_UNTIL_AGAIN)
-        return None
+            else:
+                return predictions_of(texts, outputs, self.target, self.problem_of)
+        return []
 
 
 class _Output:

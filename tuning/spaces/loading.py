@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -109,6 +109,12 @@ class SearchSpace:
     def presets(self) -> list[str]:
         items = [item for item in self.hyperparameters if item.name == PRESET]
         return list(dict.fromkeys(str(v) for item in items for v in item.choices or [item.default]))
+
+    def with_presets(self, presets: Iterable[str]) -> SearchSpace:
+        """Return the space as if it declared these presets alone."""
+        others = [item for item in self.hyperparameters if item.name != PRESET]
+        fixed = [Hyperparameter(name=PRESET, kind="fixed", default=name) for name in presets]
+        return replace(self, hyperparameters=(*others, *fixed))
 
     @property
     def searched(self) -> list[Hyperparameter]:

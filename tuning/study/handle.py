@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Self
 
 import optuna
@@ -72,16 +73,9 @@ class StudyHandle:
 
     @cached_property
     def test_scores(self) -> TestDocument | None:
-        """The scores of the export in `best/`; None before an export. A process that is killed
-        after it replaced `best/` leaves them in the file that was to replace `test.json`.
-        """
-        path = self.folder.test_path
-        with contextlib.suppress(StorageError):  # The export was removed or is damaged.
-            manifest = read_json(self.folder.best_dir / MANIFEST, version=MANIFEST_VERSION)
-            looks = manifest.get("test_looks")
-            known = map(read_test_scores, (path, staged(path)))
-            return next((t for t in known if t and unstructure(t)["test_looks"] == looks), None)
-        return read_test_scores(path)
+        """The scores of the export in `best/`; None before an export."""
+        path = scores_path(self.folder)
+        return read_test_scores(path) if path else None
 
     @cached_property
     def best(self) -> Best | None:
@@ -104,6 +98,22 @@ class StudyHandle:
             yield study
         finally:
             close_study(study)
+
+
+def scores_path(folder: StudyDir) -> Path | None:
+    """Return the path of the scores of the export in `best/`; None if no file has them. A process
+    that is killed after it replaced `best/` leaves them in the staged file.
+    """
+    path = folder.test_path
+    try:
+        manifest = read_json(folder.best_dir / MANIFEST, version=MANIFEST_VERSION)
+    except StorageError:  # The export was removed or is damaged.
+        return path
+    for each in (staged(path), path):
+        scores = read_test_scores(each)
+        if scores and unstructure(scores)["test_looks"] == manifest.get("test_looks"):
+            return each
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -167,11 +167,15 @@ def _parameter(place: str) -> str:
     return PARAMETERS.get(name, name)
 
 
-def require_same_encoders(record: StudyRecord, *, doing: str) -> None:
-    """Check that the encoders of a study have not changed. A study of an earlier version has
-    recorded none. `doing`: the subject of the message.
+def require_same_encoders(
+    record: StudyRecord, *, doing: str, presets: Container[str] | None = None
+) -> None:
+    """Check that the encoders of a study, or those among `presets`, have not changed. A study of an
+    earlier version has recorded none. `doing`: the subject of the message.
     """
     for path, recorded in record.encoders.items():
+        if presets is not None and path not in presets:
+            continue
         if not Path(path).exists():
             raise StudyError(
                 f"{doing} must have the encoder at {path}, as the machine that created the study;"
@@ -207,7 +211,7 @@ def open_study(
     with contextlib.ExitStack() as stack:
         stack.callback(storage.engine.dispose)  # a refused study leaves no connection open
         stack.enter_context(storage_lock(storage, config.study))  # two machines may create it
-        _refuse_incomplete(folder, storage, storage_url=storage_url)
+        _refuse_incomplete(folder, storage)
         study = optuna.create_study(
             storage=storage,
             study_name=config.study,
@@ -273,9 +277,7 @@ def _copy_to_storage(
         study.set_user_attr(SPACE, {**files, "source_sha256": space.source_sha256})
 
 
-def _refuse_incomplete(
-    folder: StudyDir, storage: optuna.storages.BaseStorage, *, storage_url: str
-) -> None:
+def _refuse_incomplete(folder: StudyDir, storage: optuna.storages.RDBStorage) -> None:
     """Check that a study has both a folder and an entry in the storage, or neither."""
     try:
         study_id = storage.get_study_id_from_name(folder.name)
@@ -283,7 +285,7 @@ def _refuse_incomplete(
         study_id = None
     if folder.config_path.exists() and study_id is None:
         raise StudyError(
-            f"Study {folder.name!r} must be in the storage; {hide_password(storage_url)} does not"
+            f"Study {folder.name!r} must be in the storage; {hide_password(storage.url)} does not"
             " contain it. Name its storage (storage), or give another name (study)."
         )
     if study_id is not None and not folder.config_path.exists():
@@ -293,7 +295,7 @@ def _refuse_incomplete(
             return  # A process was killed while it created the study.
         raise StudyError(
             f"A study in the storage must have its folder; {folder.name!r} is in"
-            f" {hide_password(storage_url)}, but {folder.config_path} is missing. Restore the"
+            f" {hide_password(storage.url)}, but {folder.config_path} is missing. Restore the"
             " folder, or give join for a study of another machine, or another study. To import the"
             f" trials of another program's study, type `{typed('import-optuna')}`."
         )
@@ -315,7 +317,7 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
     storage = open_storage(storage_url)
     try:
         with storage_errors(storage_url):
-            attributes = _files_in_storage(storage, folder.name, storage_url=storage_url)
+            attributes = _files_in_storage(storage, folder.name)
             stored = record_in_storage(attributes[RECORD], folder.name)
             if is_known and read_record(folder).created != stored.created:
                 return  # `open_study` refuses a study of another machine.
@@ -334,15 +336,13 @@ def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any])
         storage.engine.dispose()
 
 
-def _files_in_storage(
-    storage: optuna.storages.BaseStorage, name: str, *, storage_url: str
-) -> Mapping[str, Any]:
+def _files_in_storage(storage: optuna.storages.RDBStorage, name: str) -> Mapping[str, Any]:
     names = [study.study_name for study in storage.get_all_studies()]
     if name not in names:
         contents = f"it contains {', '.join(sorted(names))}" if names else "it contains none"
         raise StudyError(
             f"A study to join must be in the storage; {name!r} is not in"
-            f" {hide_password(storage_url)}, {contents}."
+            f" {hide_password(storage.url)}, {contents}."
         )
     number = storage.get_study_id_from_name(name)
     attributes: Mapping[str, Any] = storage.get_study_user_attrs(number)

@@ -51,6 +51,12 @@ def require_given_model(trained: keras.Model | None, model: keras.Model) -> None
         )
 
 
+class TrainsOn(BaseException):
+    """Raised to end an own `fit` that goes on after its trial was stopped. It is no `Exception`,
+    so that no code of a space handles it as a failed epoch.
+    """
+
+
 class EvaluationCallback(keras.callbacks.Callback):
     """A callback that evaluates the model after each epoch and some parts of the first epoch,
     records the result, and stops the training. `state` is the model's state at a pause.
@@ -75,9 +81,8 @@ class EvaluationCallback(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._is_stopped:  # An own `fit` may train on, as a second call of `model.fit` does.
-            self._stop()
-            return
+        if self._is_stopped:  # A second call of `model.fit`, or a loop without `stop_training`.
+            raise TrainsOn
         require_given_model(self.model, self._built.model)
         self.timings.lap("train")
         # Keras counts each part of an epoch as one epoch, from 0.
@@ -173,12 +178,9 @@ class EvaluationCallback(keras.callbacks.Callback):
             self.state = checkpoints.state_of(self._built.model)
         self._is_stopped = result.stopped
         if result.stopped or is_over:
-            self._stop()
-
-    def _stop(self) -> None:
-        self._built.model.stop_training = True
-        if self.model is not None:  # An own `fit` may train another model around the built one.
-            self.model.stop_training = True
+            self._built.model.stop_training = True
+            if self.model is not None:  # An own `fit` may train another model around the built one.
+                self.model.stop_training = True
 
     def _lead_of_best(self, value: float) -> float | None:
         """Return the metric of the best epoch so far minus that of the last evaluation, `value`, on

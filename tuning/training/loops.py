@@ -30,7 +30,7 @@ from tuning.targets.target import Target
 from tuning.training.architecture import ensure_built, without_padding
 from tuning.training.batching import View, training_batches
 from tuning.training.built_model import BuiltModel, EncodedSplit
-from tuning.training.callback import EvaluationCallback, require_given_model
+from tuning.training.callback import EvaluationCallback, TrainsOn, require_given_model
 from tuning.training.loss_form import form_of_loss
 from tuning.training.prediction import dataset, example_input, without_objects
 from tuning.training.result import Infeasible
@@ -170,7 +170,10 @@ def _hypermodel_fit(
         validation_data = tf.nest.map_structure(lambda array: array[rows], x), y[rows]
     needs_weights = bool(weights) and _must_pass_weights(built.hypermodel)
     batch_size = built.batch_size if "batch_size" in built.job.values else None
-    with _quiet(built.model, needs_weights=needs_weights, batch_size=batch_size):
+    with (
+        contextlib.suppress(TrainsOn),
+        _quiet(built.model, needs_weights=needs_weights, batch_size=batch_size),
+    ):
         run_user_code(
             lambda: call_fit(
                 built.hypermodel.fit,
