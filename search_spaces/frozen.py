@@ -32,6 +32,9 @@ class Frozen(FittedStart, keras_tuner.HyperModel):
         # With two trained layers, 0.6 had the best validation accuracy of all shares
         # (docs/transformers.md).
         {"architecture": "both", "trained_layers": 2, "ngram_share": 0.6, "batch_size": 32},
+        # The baseline with what the tuned linear model has chosen, so that a search of an encoder
+        # that says little is not behind that model.
+        {"architecture": "ngrams"},
         {"architecture": "both", "ngram_share": 0.7},
         {"architecture": "features"},
     )
@@ -82,8 +85,9 @@ class Frozen(FittedStart, keras_tuner.HyperModel):
             )
         training = training_of(hp)
         if architecture == "ngrams":
-            vocab_size = hp.get("ngram_vocab_size")
-            return ngram_classifier(vocab_size=vocab_size, training=training, **head)
+            return ngram_classifier(
+                vocab_size=hp.get("ngram_vocab_size"), unit_length=True, training=training, **head
+            )
         return features_classifier(
             hp.get("preset"),
             words=_words(hp) if hp.get("has_words") else None,

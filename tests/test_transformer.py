@@ -118,7 +118,7 @@ def test_keras_model_is_read_once_and_exported_with_the_head(
     assert [trial.params["architecture"] for trial in tuned.summary.trials] == [
         "ngrams",
         "both",
-        "both",
+        "ngrams",
     ]
     manifest = export_best(StudyHandle(results, folder, url), ExportChoice(number=1))
     assert list(manifest.forms) == ["model.keras", "saved_model"]

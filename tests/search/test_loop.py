@@ -29,10 +29,10 @@ from tuning.search import ends, loop, open_trials
 from tuning.search.events import Interrupt, Progressed
 from tuning.search.linear_model import NICENESS
 from tuning.search.loop import Search
-from tuning.search.open_trials import OpenTrials, key
+from tuning.search.open_trials import OpenTrials
 from tuning.search.session import Session
 from tuning.search.tune import Budget, _left
-from tuning.spaces.hyperparameters import defaults
+from tuning.spaces.hyperparameters import defaults, key
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, Values
 from tuning.study.coordinators import Coordinators, requested_n_trials, set_n_trials

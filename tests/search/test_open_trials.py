@@ -1,43 +1,16 @@
-"""Configurations that a study has already recorded, and trials that are paused."""
+"""Trials that are paused."""
 
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.fake_workers import epoch
 from tuning.results import StudyDir
 from tuning.search import open_trials
 from tuning.search.asha import Rungs
-from tuning.search.open_trials import OpenTrial, OpenTrials, key
-
-values = st.fixed_dictionaries(
-    {
-        "vocab_size": st.integers(3, 6),
-        "sequence_length": st.integers(1, 3),
-        "units": st.integers(1, 2),
-        "kind": st.sampled_from("ab"),
-    }
-)
-
-
-@settings(derandomize=True, deadline=None)
-@given(known_values=values, proposed_values=values)
-def test_only_equal_values_are_the_same_configuration(
-    known_values: dict, proposed_values: dict
-) -> None:
-    """A vocabulary or a length beyond the data is another configuration, because a space may use
-    either value for any purpose.
-    """
-    assert (key(known_values) == key(proposed_values)) == (known_values == proposed_values)
-
-
-def test_values_that_differ_in_their_last_digit_are_one_configuration() -> None:
-    assert key({"dropout": 0.3, "n": 1}) == key({"dropout": 0.1 + 0.2, "n": 1})
-    assert key({"rate": 1e-5}) != key({"rate": 1.0001e-5})
+from tuning.search.open_trials import OpenTrial, OpenTrials
 
 
 def paused(folder: StudyDir, *, values: list[float]) -> OpenTrials:

@@ -24,6 +24,7 @@ from tuning.spaces.hyperparameters import (
     declared,
     from_params,
     grid,
+    key,
     optuna_names,
     replay,
     suggest,
@@ -316,3 +317,29 @@ def test_replay_gives_the_values_through_the_declarations(
     hp = declare_all(replay(values), drawn)
     assert hp.values == values
     assert {name: hp.get(name) for name in values} == values
+
+
+values = st.fixed_dictionaries(
+    {
+        "vocab_size": st.integers(3, 6),
+        "sequence_length": st.integers(1, 3),
+        "units": st.integers(1, 2),
+        "kind": st.sampled_from("ab"),
+    }
+)
+
+
+@generated
+@given(known_values=values, proposed_values=values)
+def test_only_equal_values_are_the_same_configuration(
+    known_values: Values, proposed_values: Values
+) -> None:
+    """A vocabulary or a length beyond the data is another configuration, because a space may use
+    either value for any purpose.
+    """
+    assert (key(known_values) == key(proposed_values)) == (known_values == proposed_values)
+
+
+def test_values_that_differ_in_their_last_digit_are_one_configuration() -> None:
+    assert key({"dropout": 0.3, "n": 1}) == key({"dropout": 0.1 + 0.2, "n": 1})
+    assert key({"rate": 1e-5}) != key({"rate": 1.0001e-5})

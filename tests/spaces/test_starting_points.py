@@ -2,6 +2,7 @@
 that are refused.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -147,6 +148,14 @@ def test_baseline_with_ngrams_is_a_point_where_no_other_point_gets_those_of_the_
     assert linear == (1,)
     assert resolved[0] == defaults(space)
     assert len(resolved) == len(points) + 1
+
+
+def test_point_that_equals_a_baseline_with_ngrams_stays_for_those_of_the_linear_model() -> None:
+    space = (replace(KIND, default="ngrams"), *BOTH[1:])
+    points = [{"kind": "both"}, {"kind": "ngrams"}, {}, {"ngram_c": 10.0}]
+    resolved, linear = resolve_points(points, space, space="mine")
+    assert [point["kind"] for point in resolved] == ["both", "ngrams"]
+    assert linear == (1, 2)
 
 
 @pytest.mark.parametrize("missing", CHOSEN[:2])

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.studies import MANY_SPACE, SPACE
 from tuning.config import PRUNERS, SAMPLERS, TrainConfig
-from tuning.spaces.hyperparameters import defaults, suggest, to_params
+from tuning.spaces.hyperparameters import defaults, key, suggest, to_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.optuna_internals import set_intermediate_value
@@ -54,6 +54,10 @@ BRANCHES = SearchSpace(
 
 WIDE = SearchSpace(
     "wide", (Hyperparameter(name="x", kind="float", default=0.0, low=0.0, high=1.0),)
+)
+STEPPED = SearchSpace(
+    "stepped",
+    (Hyperparameter(name="x", kind="float", default=0.3, low=0.0, high=0.5, step=0.1),),
 )
 
 
@@ -420,15 +424,21 @@ def test_lost_draw_is_drawn_again_with_the_same_values(fails: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_new_configurations_are_drawn_until_the_space_is_exhausted(seed: int) -> None:
-    """The space has 8 configurations."""
+@pytest.mark.parametrize(("space", "n"), [(SPACE, 8), (STEPPED, 6)])
+def test_new_configurations_are_drawn_until_the_space_is_exhausted(
+    space: SearchSpace, n: int, seed: int
+) -> None:
+    """A space has n configurations. In the stepped space a sampler draws 0.30000000000000004, which
+    is the baseline's 0.3.
+    """
     study = optuna.create_study(direction="maximize")
-    study.enqueue_trial({"vocab_size": 10, "cell": "lstm"})
-    for _ in range(10):
-        trial = asked(study, "auto", SPACE, seed=seed)
-        study.tell(trial, float(suggest(trial, SPACE.hyperparameters)["vocab_size"]))
-    configurations = [tuple(sorted(t.params.items())) for t in study.trials]
-    assert len(set(configurations[:8])) == 8
+    items = space.hyperparameters
+    study.enqueue_trial(to_params(defaults(items), items))
+    for _ in range(n + 2):
+        trial = asked(study, "auto", space, seed=seed)
+        suggest(trial, items)
+        study.tell(trial, float(trial.number))
+    assert len({key(t.params) for t in study.trials[:n]}) == n
 
 
 def test_model_that_sees_nothing_better_than_what_is_known_draws_at_random(

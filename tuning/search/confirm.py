@@ -32,10 +32,10 @@ from tuning.metrics import metric_text, sign
 from tuning.outcomes import FailureReason
 from tuning.results import StudyDir
 from tuning.search.events import CallEnded, ConfirmationStarted, RepeatEnded, Step, Subscriber
-from tuning.search.open_trials import key
 from tuning.search.session import Session, open_session
 from tuning.search.writer import describe
 from tuning.spaces.files import find_space
+from tuning.spaces.hyperparameters import key
 from tuning.spaces.loading import SearchSpace, require_same_space
 from tuning.study.handle import StudyHandle
 from tuning.study.lock import study_lock

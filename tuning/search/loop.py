@@ -20,12 +20,13 @@ from tuning.search import linear_model
 from tuning.search.asha import Rungs, rungs_of
 from tuning.search.ends import TrialEnds
 from tuning.search.events import Progressed
-from tuning.search.open_trials import OpenTrial, OpenTrials, key
+from tuning.search.open_trials import OpenTrial, OpenTrials
 from tuning.search.progress import seconds_left
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
 from tuning.search.session import Session
 from tuning.search.writer import StudyWriter, describe
+from tuning.spaces.hyperparameters import key
 from tuning.study.coordinators import Coordinators, requested_n_trials
 from tuning.study.gain import N_MORE
 from tuning.study.trials import starting_point_text

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -63,20 +62,6 @@ class OpenTrial:
             yield
         finally:
             self.storage_seconds += time.perf_counter() - started
-
-
-def key(values: Mapping[str, Any]) -> Hashable:
-    """Return a key that is equal for equal configurations only. Floats are compared by 12 digits: a
-    sampler draws 0.30000000000000004 on a step of 0.05 where a default is 0.3.
-
-    Configurations with different values are different, even where both give the same inputs on
-    these data: with a larger vocabulary an initializer may draw other weights for the same words,
-    and a search space may use any value anywhere.
-    """
-    return tuple(
-        (name, float(f"{value:.12g}") if isinstance(value, float) else value)
-        for name, value in sorted(values.items())
-    )
 
 
 class OpenTrials:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -120,6 +120,20 @@ def _conditions(item: Any) -> tuple[tuple[str, tuple[Value, ...]], ...]:
 def _rounded(value: float) -> float:
     """Return 0.3 for 0.30000000000000004; an int stays as it is."""
     return value if isinstance(value, int) else float(f"{value:.12g}")
+
+
+def key(values: Mapping[str, Value]) -> Hashable:
+    """Return a key that is equal for equal configurations only. Floats are compared by 12 digits: a
+    sampler draws 0.30000000000000004 on a step of 0.05 where a default is 0.3.
+
+    Configurations with different values are different, even where both give the same inputs on
+    these data: with a larger vocabulary an initializer may draw other weights for the same words,
+    and a search space may use any value anywhere.
+    """
+    return tuple(
+        (name, _rounded(value) if isinstance(value, float) else value)
+        for name, value in sorted(values.items())
+    )
 
 
 def optuna_names(space: Sequence[Hyperparameter]) -> list[str]:

@@ -29,27 +29,30 @@ def resolve_points(
     """Return the values of all active hyperparameters for each starting point, and the numbers of
     the points, from 1, whose n-grams are those of the linear model.
 
-    A point contains only the values that differ from the defaults. A point that is equal to the
-    baseline or to an earlier point is left out. A point with n-grams gets those of the linear model
-    unless it names one of `CHOSEN`. If there is no such point and the baseline has n-grams, the
-    baseline's values with the n-grams of the linear model are the first point.
+    A point contains only the values that differ from the defaults. A point with n-grams gets those
+    of the linear model unless it names one of `CHOSEN`. Any other point that is equal to the
+    baseline is left out, and so is each point that is equal to an earlier point. If no point gets
+    the n-grams of the linear model and the baseline has n-grams, the baseline's values with the
+    n-grams of the linear model are the first point.
     """
     if not isinstance(points, list | tuple | None):
         raise SpaceError(
             f"starting_points of {space} must be a list of dicts; it is {reprlib.repr(points)}."
         )
     baseline = defaults(hyperparameters)
-    kept, linear = [baseline], []
+    kept: list[Values] = []
+    linear: list[int] = []
     for number, point in enumerate(points or (), start=1):
         values = resolve_point(point, hyperparameters, name=f"Starting point {number} of {space}")
-        if values not in kept:
-            if _has_ngrams(values) and not set(CHOSEN) & set(point):
-                linear.append(len(kept))
+        is_linear = _has_ngrams(values) and not set(CHOSEN) & set(point)
+        if values not in kept and (is_linear or values != baseline):
             kept.append(values)
+            if is_linear:
+                linear.append(len(kept))
     if not linear and _has_ngrams(baseline):
-        kept.insert(1, baseline)
+        kept.insert(0, baseline)
         linear.append(1)
-    return tuple(kept[1:]), tuple(linear)
+    return tuple(kept), tuple(linear)
 
 
 def _has_ngrams(values: Values) -> bool:

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.config import TrainConfig
 from tuning.evaluation.statistics import pareto_front
 from tuning.fidelity import part_at
-from tuning.spaces.hyperparameters import active_params, distributions, grid
+from tuning.spaces.hyperparameters import active_params, distributions, grid, key
 from tuning.spaces.loading import SearchSpace
 from tuning.study.optuna_internals import fixed_params_of, view_of
 from tuning.study.trials import ENDED, attributes_of, costs_of, is_over_limit, rank, spread
@@ -205,7 +205,7 @@ class FreshTPE(FittedTPE):
         super().__init__(trials, **options)
         self._at_random = optuna.samplers.RandomSampler(seed=options["seed"])
         self._items = space.hyperparameters
-        self._known = [trial.params or fixed_params_of(trial) for trial in known]
+        self._known = [key(trial.params or fixed_params_of(trial)) for trial in known]
         self._fitted_space: dict[str, BaseDistribution] = {}
 
     def infer_relative_search_space(
@@ -227,7 +227,7 @@ class FreshTPE(FittedTPE):
             for name, distribution in search_space.items():
                 if name not in params:
                     params[name] = sampler.sample_independent(study, trial, name, distribution)
-            if active_params(params, self._items) not in self._known:
+            if key(active_params(params, self._items)) not in self._known:
                 break
         return params
 
