@@ -1,5 +1,5 @@
 """The tokens of a corpus for a preset, and the features that its encoder gives for them: computed
-once for a preset and a length, again if either changes.
+once for a preset and a length, again if either changes, and copied for texts of another corpus.
 """
 
 import contextlib
@@ -7,6 +7,7 @@ import errno
 import json
 import shutil
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +18,9 @@ import numpy as np
 import pytest
 
 from tests.presets import SPLITS, call_in_this_process, write_text_encoder
-from tests.texts import splits_of, substitute
-from tuning.config import is_keras_file
+from tests.texts import make_reviews, splits_of, substitute
+from tuning.atomic_io import write_json
+from tuning.data.folders import CHECKSUMS, checksums_of
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.inputs import preset as presets
 from tuning.inputs import preset_features, preset_tokens
@@ -59,9 +61,27 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def corpus(tmp_path: Path, preset: str, calls: list[str]) -> Corpus:
     """Return a corpus with the tokens of the preset."""
-    corpus = build_corpus(tmp_path / "abc", splits_of(*SPLITS.values()))
-    build_tokens(corpus, preset, texts=lambda: SPLITS)
+    return corpus_of(SPLITS, tmp_path / "abc", preset)
+
+
+def corpus_of(splits: Mapping[str, Sequence[str]], folder: Path, preset: str) -> Corpus:
+    corpus = build_corpus(folder, splits_of(*map(list, splits.values())))
+    build_tokens(corpus, preset, texts=lambda: splits)
     return corpus
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the numbers of texts that an encoder reads together."""
+    numbers: list[int] = []
+    original = preset_features._Encoder.features_of
+
+    def encode(self: Any, view: Any, rows: Any, lengths: Any) -> Any:
+        numbers.append(len(rows))
+        return original(self, view, rows, lengths)
+
+    monkeypatch.setattr(preset_features._Encoder, "features_of", encode)
+    return numbers
 
 
 # Tokens
@@ -93,10 +113,16 @@ def test_damaged_tokens_are_left_out_of_a_split(corpus: Corpus, preset: str) -> 
 # Features
 
 
-def features_of(corpus: Corpus, split: str, preset: str, length: int = LENGTH) -> np.ndarray:
-    of_tokens = "" if is_keras_file(preset) else f", {length} tokens"
-    stored: Any = corpus.split(split).texts.others[f"features of {preset}{of_tokens}"]
+def features_of(
+    corpus: Corpus, split: str, preset: str, length: int = LENGTH, *, layers: int = 0
+) -> np.ndarray:
+    values = {"preset": preset, "feature_length": length, "trained_layers": layers}
+    stored: Any = corpus.split(split).texts.others[FEATURES.key_in(values)]
     return np.array(stored.parts[0])  # a copy: the file may change
+
+
+def of_corpus(corpus: Corpus, preset: str, *, layers: int = 0) -> np.ndarray:
+    return np.concatenate([features_of(corpus, name, preset, layers=layers) for name in SPLITS])
 
 
 def test_features_are_the_mean_of_what_the_encoder_gives_for_each_token(
@@ -220,6 +246,106 @@ def test_child_of_a_killed_command_does_not_add_rows(
     assert features_of(corpus, "train", preset).shape == (40, 16)
 
 
+TEXTS = [text for texts in SPLITS.values() for text in texts]
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+@pytest.mark.parametrize("order", [TEXTS, TEXTS[::-1]], ids=["another label", "another split"])
+def test_features_of_known_texts_are_copied(
+    corpus: Corpus, preset: str, calls: list[str], order: list[str], layers: int
+) -> None:
+    build_features(corpus, preset, length=LENGTH, trained_layers=layers)
+    splits = {"train": order[:40], "validation": order[40:60], "test": order[60:]}
+    other = corpus_of(splits, corpus.folder.with_name("other"), preset)
+    build_features(other, preset, length=LENGTH, trained_layers=layers)
+    assert calls == [preset]  # The encoder was not loaded again.
+    shutil.rmtree(corpus.folder)
+    copied = of_corpus(other, preset, layers=layers)
+    shutil.rmtree(other.features_dir)
+    build_features(other, preset, length=LENGTH, trained_layers=layers)
+    np.testing.assert_allclose(copied, of_corpus(other, preset, layers=layers), atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_only_new_texts_are_encoded(
+    corpus: Corpus,
+    preset: str,
+    encoded: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    layers: int,
+) -> None:
+    def run(function: Any, *arguments: Any, on_message: Any) -> Any:
+        def send(message: Any) -> None:
+            on_message(json.loads(json.dumps(message)))
+
+        monkeypatch.setattr(preset_features, "send", send)
+        return json.loads(json.dumps(function(*arguments)))
+
+    monkeypatch.setattr(preset_features, "run_child", run)
+    new = make_reviews(3, seed=3)["review_body"].tolist()
+    train = [*new[:2], *SPLITS["train"][:17], new[2], *SPLITS["train"][17:]]
+    other = corpus_of({**SPLITS, "train": train}, corpus.folder.with_name("other"), preset)
+    build_features(other, preset, length=LENGTH, trained_layers=layers)
+    alone = of_corpus(other, preset, layers=layers)
+    shutil.rmtree(other.features_dir)
+    build_features(corpus, preset, length=LENGTH, trained_layers=layers)
+    encoded.clear()
+    steps: list[tuple[str, float]] = []
+    build_features(
+        other,
+        preset,
+        length=LENGTH,
+        trained_layers=layers,
+        progress=lambda label, share: steps.append((label, share)),
+    )
+    assert sum(encoded) == 3
+    assert {label for label, _ in steps} == {"encoding 3 texts for the preset (70 are known)"}
+    assert (steps[0][1], steps[-1][1]) == (0, 1)
+    np.testing.assert_allclose(of_corpus(other, preset, layers=layers), alone, atol=1e-5)
+    last = features_of(corpus, "test", preset, layers=layers)
+    np.testing.assert_array_equal(features_of(other, "test", preset, layers=layers), last)
+
+
+def _change_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1
+    path.write_bytes(content)
+
+
+def _change_tokenizer(tokens: Path) -> None:
+    substitute(tokens / "tokenizer.json", '"great"', '"greatest"')
+    write_json(tokens / CHECKSUMS, checksums_of(tokens))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tokens, features: substitute(
+            features / "features.json", '"source": "', '"source": "0'
+        ),
+        lambda tokens, features: _change_byte(features / "validation.bin"),
+        lambda tokens, features: (features / "test.bin").unlink(),
+        lambda tokens, features: features.rename(f"{features}.tmp"),
+        lambda tokens, features: _change_tokenizer(tokens),
+        lambda tokens, features: _change_byte(tokens / "train" / "ids.bin"),
+        lambda tokens, features: shutil.rmtree(tokens),
+    ],
+    ids=["card", "features", "split", "unfinished", "tokenizer", "tokens", "no tokens"],
+)
+def test_features_that_are_damaged_or_of_another_encoder_are_not_copied(
+    corpus: Corpus, preset: str, encoded: list[int], change: Callable[[Path, Path], None]
+) -> None:
+    build_features(corpus, preset, length=LENGTH)
+    before = of_corpus(corpus, preset)
+    (features,) = corpus.features_dir.glob(f"*-{LENGTH}")
+    change(tokens_dir(corpus, preset), features)
+    other = corpus_of(SPLITS, corpus.folder.with_name("other"), preset)
+    encoded.clear()
+    build_features(other, preset, length=LENGTH)
+    assert sum(encoded) == len(TEXTS)
+    np.testing.assert_array_equal(of_corpus(other, preset), before)
+
+
 def test_full_disk_is_an_error_of_the_results_folder(
     corpus: Corpus, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +404,11 @@ def test_keras_model_is_read_once_for_its_content(calls: list[str], tmp_path: Pa
     FEATURES.prepare(replace(data, space=SearchSpace("mine", (items[0], other))))
     assert calls == [path]
     before = features_of(corpus, "train", path)
+    turned = splits_of(*list(SPLITS.values())[::-1], fingerprint="e" * 16)
+    other = build_corpus(tmp_path / turned.fingerprint, turned)
+    FEATURES.prepare(replace(data, corpus=other, read_again=lambda: turned))
+    assert calls == [path]
+    np.testing.assert_array_equal(features_of(other, "test", path), before)
     write_text_encoder(tmp_path / "encoder.keras", column=True)
     FEATURES.prepare(data)
     assert calls == [path, path]

@@ -103,6 +103,11 @@ def checksums_of(folder: Path, *, pattern: str = "**/*") -> dict[str, int]:
     return {path.relative_to(folder).as_posix(): checksum_of(path) for path in paths}
 
 
+def is_whole(folder: Path) -> bool:
+    """Return whether the files of a folder that `build_once` built are as they were written."""
+    return bool(read_json(folder / CHECKSUMS) == checksums_of(folder))
+
+
 def build_once(
     folder: Path,
     write: Callable[[Path], None],
@@ -115,7 +120,7 @@ def build_once(
     """
 
     def is_up_to_date() -> bool:
-        return is_current(folder) and bool(read_json(folder / CHECKSUMS) == checksums_of(folder))
+        return is_current(folder) and is_whole(folder)
 
     with locked(folder):
         if folder.exists() and passes(is_up_to_date, folder):

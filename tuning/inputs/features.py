@@ -77,12 +77,16 @@ class FeatureTexts:
     def n_columns(self) -> int:
         return int(self.parts[0].shape[1])
 
+    def of_text(self, row: int) -> npt.NDArray[np.float32]:
+        part, start = self.parts[self.part_of[row]], self.starts[row]
+        vectors: npt.NDArray[np.float32] = part[start : start + self.lengths[row]]
+        return vectors
+
     def batch(self, rows: Rows, *, length: int) -> npt.NDArray[np.float32]:
         """Return the vectors of these rows, (n_rows, length, n_columns), and zeros after them."""
         batch = np.zeros((len(rows), length, self.n_columns), dtype=np.float32)
         for vectors, row in zip(batch, rows, strict=True):
-            start, n = self.starts[row], self.lengths[row]
-            vectors[:n] = self.parts[self.part_of[row]][start : start + n]
+            vectors[: self.lengths[row]] = self.of_text(row)
         return batch
 
 
