@@ -245,6 +245,16 @@ def test_training_rows_of_each_class_have_weights(n_folds: int) -> None:
             assert {*strata[train[is_learned[train]]]} == {0, 1}
 
 
+def test_first_draw_counts_where_no_draw_has_weights_of_each_class() -> None:
+    numbers = np.arange(100)
+    rows = Rows(numbers, numbers // 80)
+    drawn, expected = (
+        redrawn(each, Redraw(seed=1, n_folds=5))
+        for each in (replace(rows, is_learned=numbers < 80), rows)
+    )
+    assert [[*map(list, fold)] for fold in drawn] == [[*map(list, fold)] for fold in expected]
+
+
 def test_folds_of_a_class_that_has_only_copies_are_refused() -> None:
     """The only text of class 2 is a copy of a text of class 0."""
     rows = Rows(np.append(np.arange(40), 0), np.append(np.arange(40) % 2, 2))

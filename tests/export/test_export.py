@@ -289,6 +289,15 @@ def test_scores_of_a_killed_export_stay_if_the_next_export_fails(
     assert copied.folder.test_predictions_path.exists()
 
 
+def test_damaged_scores_prevent_no_export(copied: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_scores(copied.folder, EXPORT.test_looks, number=1)
+    copied.folder.test_path.write_text("{")
+    exported: list[Any] = []
+    monkeypatch.setattr(export, "_export", lambda *arguments, **options: exported.append(options))
+    export_study(copied.results)
+    assert exported
+
+
 def test_export_refuses_a_space_or_data_that_changed(copied: Setting) -> None:
     copied.edit_space('"lstm_units", 2, 4', '"lstm_units", 2, 5')
     with pytest.raises(SpaceError, match="Put the file back"):

@@ -5,6 +5,7 @@ its data card describes it.
 import filecmp
 import itertools
 import resource
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -151,6 +152,10 @@ def test_a_corpus_of_an_earlier_version_gets_the_rows_of_its_splits(
     for damaged in (None, whole[:100]):
         path.unlink() if damaged is None else path.write_bytes(damaged)
         assert build_corpus(tmp_path / "abc", splits).rows.texts.tolist() == [0, 0, 1, 2, 1]
+    learned = [True, True, False, True, True]
+    weighted = replace(splits, known_rows=replace(splits.rows, is_learned=np.array(learned)))
+    of_corpus = build_corpus(tmp_path / "abc", weighted).rows.is_learned
+    assert of_corpus is not None and of_corpus.tolist() == learned
     assert texts == []
 
 

@@ -175,11 +175,12 @@ def test_data_begin_with_the_names_that_a_split_lacks(kind: str) -> None:
     counts = {"train": [9, 9, 9], "validation": [5, 5, 0], "test": [0, 5, 0]}
     card = replace(CARD, class_names=[*"abc"], class_counts=counts, predicts=kind)
     text = dict(data_rows(card))[kind]
-    assert text.startswith("the validation split has no row of 'c', so without folds its metrics")
-    assert "; the test split has no row of 'a' (and of 1 more), so its metrics" in text
+    of_validation = "the validation split has no row of 'c', so its metrics say nothing about it"
+    assert text.startswith(f"{of_validation} (folds have other rows); the test split has no row of")
+    assert "'a' (and of 1 more), so its metrics say nothing about it; " in text
     # A study with given validation rows has no folds.
     text = dict(data_rows(replace(card, draws_validation=False)))[kind]
-    assert text.startswith("the validation split has no row of 'c', so its metrics")
+    assert text.startswith(f"{of_validation}; ")
 
 
 def test_pruned_trial_without_seconds_saved_none() -> None:

@@ -638,6 +638,24 @@ def test_loop_of_an_own_fit_that_goes_on_after_a_stop_is_ended() -> None:
     assert (len(result.history), result.stopped) == (1, True)
 
 
+class TwoPhases(keras.Sequential):
+    """A model that trains in two phases."""
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        super().fit(*args, **{**kwargs, "epochs": 1})
+        return super().fit(*args, **{**kwargs, "initial_epoch": 1})
+
+
+def test_model_with_an_own_fit_that_trains_on_after_a_stop_keeps_its_result() -> None:
+    def build(hp: Any) -> keras.Model:
+        model = TwoPhases(mean(eager=False).layers)
+        model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+        return model
+
+    _, result = run(build, epochs=3, on_epoch=lambda epoch: Answer.STOP)
+    assert (len(result.history), result.stopped) == (1, True)
+
+
 def test_own_fit_of_another_model_is_refused() -> None:
     def other(hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
         return mean().fit(*args, **kwargs)

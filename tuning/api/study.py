@@ -322,7 +322,8 @@ class Study:
         return Export(target)
 
     def log_to(self, *trackers: str) -> None:
-        """Write a running or finished study to trackers, with its export if it has one.
+        """Write a running or finished study to trackers, with its export if it has one, and print
+        the trackers.
 
         A study that is written again is not duplicated.
 

@@ -21,15 +21,15 @@ def redrawn(
     or of one split with this share of rows for validation.
 
     Groups, or weights of 0, may leave a stratum, such as a class, without rows that are learned.
-    Then the seed draws again, up to `MAX_DRAWS` times.
+    Then the seed draws again, up to `MAX_DRAWS` times. If no draw has all strata, the first counts.
     """
-    seed, folds = redraw.seed, _drawn(rows, redraw, validation_share)
+    first = folds = _drawn(rows, redraw, validation_share)
     for number in range(1, MAX_DRAWS):
         if _have_strata(rows, folds):
-            break
-        redraw = replace(redraw, seed=int(np.random.default_rng([seed, number]).integers(2**31)))
-        folds = _drawn(rows, redraw, validation_share)
-    return folds
+            return folds
+        seed = int(np.random.default_rng([redraw.seed, number]).integers(2**31))
+        folds = _drawn(rows, replace(redraw, seed=seed), validation_share)
+    return folds if _have_strata(rows, folds) else first
 
 
 def _have_strata(rows: Rows, folds: list[tuple[Numbers, Numbers]]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from tuning import documents
 from tuning.atomic_io import translated, write_text
 from tuning.data.files import Progress
-from tuning.errors import ArgumentError, StudyError
+from tuning.errors import ArgumentError, StorageError, StudyError
 from tuning.evaluation.linear_reference import LinearTask
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.out_of_sample import Rows
@@ -97,9 +97,10 @@ def export_best(
     """Write the export of a study to its folder `best/`, and return the manifest.
 
     `warn` is called with a sentence if an ensemble adds nothing, and the confirmed best is
-    exported, or if predictions of numbers have no intervals. `moved` is the present place of the
-    data (keys `data` and `data_dir`), if it has changed. If an export fails or is killed, the
-    earlier export is unchanged, and its evaluation of the test split stays recorded.
+    exported, if predictions of numbers have no intervals, or if the encoder of the baseline is
+    missing or has changed. `moved` is the present place of the data (keys `data` and `data_dir`),
+    if it has changed. If an export fails or is killed, the earlier export is unchanged, and its
+    evaluation of the test split stays recorded.
     """
     config = replace(study.config, data=replace(study.config.data, **(moved or {})))
     with study.opened() as opened:
@@ -108,7 +109,7 @@ def export_best(
         chosen = ChosenTrial(trial=trial, study=study, opened=opened, config=config)
         with export_lock(study.folder):
             recover(study.folder.best_dir)
-            with contextlib.suppress(StudyError):  # A file is damaged.
+            with contextlib.suppress(StorageError):  # A file is damaged.
                 # The next export overwrites the staged file before it is in place itself.
                 if scores_path(study.folder) == staged(study.folder.test_path):
                     _replace_scores(study.folder)

@@ -88,14 +88,14 @@ def texts_of(chunk: Sequence[Row]) -> list[str]:
 
 def labeled(chunk: Sequence[Row], predictions: Iterable[Prediction | None]) -> Labeled:
     """Return the rows with their predictions, of which each text of `texts_of` has one."""
-    of_texts = iter(predictions)
-    pairs = [(row, None if row.problem else next(of_texts)) for row in chunk]
-    return [
-        (row, prediction)
-        if prediction or row.problem
-        else (replace(row, problem="the model gives NaN for the text"), None)
-        for row, prediction in pairs
-    ]
+    pairs: Labeled = [(row, None) for row in chunk]
+    places = [place for place, row in enumerate(chunk) if not row.problem]
+    for place, prediction in zip(places, predictions, strict=True):
+        row = chunk[place]
+        if prediction is None:
+            row = replace(row, problem="the model gives NaN for the text")
+        pairs[place] = row, prediction
+    return pairs
 
 
 def chunks(

@@ -148,8 +148,10 @@ def build_corpus(
         if not is_corpus_of(folder, splits):
             with rebuilt(folder) as temporary:
                 _write_corpus(temporary, splits, progress)
-        if not has_rows(folder):  # Earlier versions did not write them.
-            write_arrays(folder / ROWS_NAME, given(**vars(splits.rows)))
+        rows, stored = splits.rows, Corpus(folder).rows if has_rows(folder) else None
+        # Earlier versions wrote no rows, or not which of them are learned.
+        if stored is None or (stored.is_learned is None and rows.is_learned is not None):
+            write_arrays(folder / ROWS_NAME, given(**vars(rows)))
         card = Corpus(folder).card
         described = replace(card, **vars(source)) if source else card
         if described != card:  # The same texts may be read from another place.

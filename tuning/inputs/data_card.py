@@ -93,11 +93,10 @@ class DataCard(DataSource, DataFacts):
             missing = [name for name, count in of_names if count == 0]
             if missing:
                 more = f" (and of {len(missing) - 1} more)" if len(missing) > 1 else ""
-                # A study with folds has other validation rows, but the linear model has these.
                 has_folds = split == "validation" and self.draws_validation
                 doubts.append(
-                    f"the {split} split has no row of {missing[0]!r}{more}, so"
-                    f"{' without folds' if has_folds else ''} its metrics say nothing about it"
+                    f"the {split} split has no row of {missing[0]!r}{more}, so its metrics say"
+                    f" nothing about it{' (folds have other rows)' if has_folds else ''}"
                 )
         return "; ".join(filter(None, doubts))
 

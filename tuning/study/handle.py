@@ -109,7 +109,7 @@ def scores_path(folder: StudyDir) -> Path | None:
         manifest = read_json(folder.best_dir / MANIFEST, version=MANIFEST_VERSION)
     except StorageError:  # The export was removed or is damaged.
         return path
-    for each in (staged(path), path):
+    for each in (path, staged(path)):
         scores = read_test_scores(each)
         if scores and unstructure(scores)["test_looks"] == manifest.get("test_looks"):
             return each

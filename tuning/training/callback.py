@@ -52,8 +52,8 @@ def require_given_model(trained: keras.Model | None, model: keras.Model) -> None
 
 
 class TrainsOn(BaseException):
-    """Raised to end an own `fit` that goes on after its trial was stopped. It is no `Exception`,
-    so that no code of a space handles it as a failed epoch.
+    """Raised to end an own `fit` of a hypermodel or of a model that goes on after its trial was
+    stopped. It is no `Exception`, so that no code of a space handles it as a failed epoch.
     """
 
 
