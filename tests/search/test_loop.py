@@ -36,7 +36,7 @@ from tuning.spaces.hyperparameters import defaults, key
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, Values
 from tuning.study.coordinators import Coordinators, requested_n_trials, set_n_trials
-from tuning.study.gain import MIN_DRAWN_OF_END
+from tuning.study.gain import MIN_DRAWN_OF_END, N_MORE
 from tuning.study.trials import values_of
 from tuning.trackers.contents import tracked_trial
 from tuning.training.result import TrainingJob
@@ -1005,6 +1005,14 @@ def test_auto_ends_when_more_trials_are_not_worth_it(make: Make) -> None:
     assert MIN_DRAWN_OF_END + 1 < n < len(VALUES) and again.states() == ["COMPLETE"] * n
     assert targets == {*range(11, 21)}  # Ten more than have begun, the baseline included.
     assert Run(run.session, run.pool).go("auto") is SearchEnd.ENOUGH and len(run.trials) == n
+
+
+def test_auto_ends_when_the_last_trials_are_duplicates(make: Make) -> None:
+    sizes = Hyperparameter(name="vocab_size", kind="int", default=10, low=10, high=12)
+    run = make(trains, space=SearchSpace("small", (sizes,)), config={"sampler": "auto"})
+    assert run.go("auto") is SearchEnd.ENOUGH
+    trained = ["same_as" not in trial.user_attrs for trial in run.trials]
+    assert trained == [True] * 3 + [False] * N_MORE
 
 
 def test_auto_ends_at_a_maximum(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

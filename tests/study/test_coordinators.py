@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,17 +21,19 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 
 from tests.fake_fit import FakeFit
+from tests.fake_workers import FakePool, trains
 from tests.studies import CONFIG, SPACE, Setting, session_of, tune_with
 from tests.texts import make_reviews
 from tuning.atomic_io import read_json
 from tuning.cli.studies import coordinator_sentences
 from tuning.config import StudyConfig
 from tuning.errors import StudyError, TuningError
-from tuning.outcomes import FailureReason
+from tuning.outcomes import FailureReason, SearchEnd
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import proposals
 from tuning.search.events import Progressed
 from tuning.search.linear_model import follow
+from tuning.search.loop import Search
 from tuning.search.open_trials import OpenTrial
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start, take_over
@@ -45,6 +48,7 @@ from tuning.study.coordinators import (
     identify,
     searched_seconds,
 )
+from tuning.study.gain import N_MORE
 from tuning.study.handle import CoordinatorStatus, StudyHandle, status_of
 from tuning.study.storage import close_study
 from tuning.study.study import (
@@ -326,6 +330,35 @@ def test_folder_of_another_study_of_the_same_name_is_refused(
         close_study(study)
     with pytest.raises(StudyError, match="must belong to the study in the storage"):
         replace(other, url=shared.url, opened=[]).writer()
+
+
+class PatientPool(FakePool):
+    """Workers of a search that may wait for the trials of another machine."""
+
+    def wait(self, timeout_seconds: float) -> list[Any]:
+        self._n_empty = 0
+        time.sleep(0.01)
+        return super().wait(timeout_seconds)
+
+
+def test_search_of_two_machines_ends_on_both_when_more_trials_are_not_worth_it(
+    shared: Shared,
+) -> None:
+    def search(writer: StudyWriter) -> SearchEnd:
+        session = replace(writer.session, pool=PatientPool(trains).as_pool)
+        own = Coordinators(session.study, writer.coordinators.own, dead_seconds=6.0)
+        return Search(session, own).run("auto", timeout_seconds=None)
+
+    # This sampler draws a duplicate only when no other configuration is left.
+    study = replace(shared, config=replace(shared.config, sampler="auto"))
+    writers = [study.writer(own) for own in (FIRST_COORDINATOR, "a")]
+    with ThreadPoolExecutor() as threads:
+        assert [*threads.map(search, writers)] == [SearchEnd.ENOUGH] * 2
+    trials = load_study_of(shared).trials
+    # The space has eight configurations; both machines may train one at the same time.
+    assert len({tuple(trial.params.values()) for trial in trials}) == 8
+    assert all(trial.state == TrialState.COMPLETE for trial in trials)
+    assert all("same_as" in trial.user_attrs for trial in trials[-N_MORE:]) and len(trials) <= 60
 
 
 def with_grid(shared: Shared) -> Shared:

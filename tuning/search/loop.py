@@ -29,7 +29,7 @@ from tuning.search.writer import StudyWriter, describe
 from tuning.spaces.hyperparameters import key
 from tuning.study.coordinators import Coordinators, requested_n_trials
 from tuning.study.gain import N_MORE
-from tuning.study.trials import starting_point_text
+from tuning.study.trials import starting_point_text, without_copies
 from tuning.training.result import Epoch
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.messages import EpochEnded
@@ -126,12 +126,14 @@ class Search:
 
     @property
     def _has_enough(self) -> bool:
-        gain = self._writer.summary.gain
-        return (
-            self._requested == AUTO
-            and gain is not None
-            and gain.measured(self._confirmation).ends_search
-        )
+        """Whether more trials are not worth it, with `AUTO`. A small space has no more of them."""
+        if self._requested != AUTO:
+            return False
+        summary = self._writer.summary
+        newest = [trial for trial in summary.trials if trial.state.is_finished()][-N_MORE:]
+        if len(newest) == N_MORE and not without_copies(newest):
+            return True
+        return bool(summary.gain and summary.gain.measured(self._confirmation).ends_search)
 
     def _set_n_trials(self) -> None:
         """Set the number of trials of the study: what was requested, or with `AUTO` `N_MORE` more
@@ -176,7 +178,9 @@ class Search:
             return None
         self._ends.prune_paused("with all trials at its rung")
         if self._writer.summary.n_finished >= self.n_trials:
-            return SearchEnd.ENOUGH if self._has_enough else SearchEnd.FINISHED
+            # The last trials of another machine may have made more trials worth it again.
+            is_auto = self._requested == AUTO and self.n_trials < MAX_AUTO_TRIALS
+            return SearchEnd.ENOUGH if is_auto else SearchEnd.FINISHED
         # Other coordinators prune their paused trials.
         if take_over(self._writer, paused=True) or self._writer.running_elsewhere():
             return None
