@@ -186,7 +186,7 @@ bench-curves: $(VENV)/.installed-bench
 ## bench-search: replay searches of this program and others on the tables of make bench-curves
 bench-search: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks.search results/bench/curves-*.json $(call flag,WORKERS,--processes) \
-	  $(call flag,SAMPLER,--sampler) $(call flag,PRUNER,--pruner)
+	  $(call flag,TRIALS,--n-trials) $(call flag,SAMPLER,--sampler) $(call flag,PRUNER,--pruner)
 
 ## bench-folds: choose configurations in 40 subsamples of 1,000 rows with folds, with one split and
 ##   by cross-validation, and compare them on the other rows; more than an hour

@@ -1,6 +1,6 @@
 """Whole searches of a space, replayed on tables of measured trainings (`benchmarks.curves`): this
-program beside random draws, Optuna's defaults with Hyperband, and KerasTuner's BayesianOptimization
-and Hyperband.
+program beside random draws, Optuna's defaults with Hyperband, KerasTuner's BayesianOptimization and
+Hyperband, and two facades of SMAC3, if it is installed.
 
     make bench-search
 
@@ -10,13 +10,15 @@ varies as between seeds, and the truth is known. A configuration that was not me
 of the nearest one.
 
 All sides get the worker seconds that this program's search and confirmation took. The result of a
-side is the truth of the configuration that it names in the end: the confirmed best, or a peer's
-best completed trial. Its regret is the best truth of the table minus this truth.
+side is the truth of the configuration that it names in the end: the confirmed best, SMAC3's
+incumbent, or another peer's best completed trial. Its regret is the best truth of the table minus
+this truth.
 """
 
 from __future__ import annotations
 
 import heapq
+import importlib.util
 import itertools
 import math
 import statistics
@@ -33,7 +35,7 @@ import plotly.graph_objects as go
 import typer
 
 from benchmarks.curves import Noise, Table, read_table
-from benchmarks.peers.oracles import PEERS, Peer
+from benchmarks.peers.oracles import ORACLES, Peer
 from benchmarks.record import describe_machine, markdown_table
 from benchmarks.replay import search_and_confirm
 from tuning.atomic_io import write_json
@@ -43,8 +45,15 @@ from tuning.metrics import sign
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, declare
 
+PEERS = dict(ORACLES)
+if importlib.util.find_spec("smac"):
+    from benchmarks.peers.smac_peer import SMAC_PEERS
+
+    PEERS |= SMAC_PEERS
+
 OURS = "this program"
-N_TRIALS, N_WORKERS, N_SEEDS = (20, 50, 100), (2, 8), 30
+# In searches of 100 trials, most trainings of the table of 240 were the nearest ones repeatedly.
+N_TRIALS, N_WORKERS, N_SEEDS = (20, 50), (2, 8), 30
 RECORD = Path("results/bench/search.json")
 FIGURE = RECORD.with_suffix(".html")
 
@@ -53,7 +62,7 @@ def search_of_peer(
     peer: Peer, table: Table, space: SearchSpace, *, seconds: float, n_workers: int, noise: Noise
 ) -> int | None:
     """Search for `seconds` of each worker, and return the number of the measured training that is
-    nearest to the best completed trial; None before the first trial is complete.
+    nearest to what the peer names; None before the first trial is complete.
     """
     direction, order = sign(table.metric), itertools.count()
     best: tuple[float, int] | None = None
@@ -71,7 +80,8 @@ def search_of_peer(
             idle += 1
             return
         training = table.nearest(proposal.values, space)
-        curve = noise.curve(training, seed=0)[: proposal.last_epoch + 1 - training.first_epoch]
+        end = proposal.last_epoch + 1 - training.first_epoch
+        curve = noise.curve(training, seed=proposal.seed)[:end]
         # The epochs before are those of an earlier training, which this one continues.
         n_before = proposal.first_epoch + 1 - training.first_epoch if proposal.first_epoch else 0
         begin = min(n_before, len(curve) - 1)
@@ -101,6 +111,9 @@ def search_of_peer(
     while events and events[0][0] <= seconds:
         now, _, happens = heapq.heappop(events)
         happens(now)
+    named = peer.incumbent()
+    if named is not None:
+        return table.nearest(named, space).number
     return None if best is None else best[1]
 
 
@@ -125,7 +138,7 @@ def compare(
     for name, make in PEERS.items():
         with tempfile.TemporaryDirectory() as folder:
             chosen[name] = search_of_peer(
-                make(table, space, seed=seed, folder=Path(folder)),
+                make(table, space, seed=seed, n_trials=n_trials, folder=Path(folder)),
                 table,
                 space,
                 seconds=seconds / n_workers,
@@ -204,6 +217,9 @@ def main(
         list[Path], typer.Argument(exists=True, help="Tables of `benchmarks.curves`.")
     ],
     *,
+    n_trials: Annotated[
+        int | None, typer.Option(help="Number of trials (default: 20 and 50).")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Number of searches of each kind.")] = N_SEEDS,
     sampler: Annotated[str, typer.Option(help="This program's sampler.")] = StudyConfig.sampler,
     pruner: Annotated[str, typer.Option(help="This program's pruner.")] = StudyConfig.pruner,
@@ -212,9 +228,12 @@ def main(
     """Replay the searches, print a table, and write a record and a figure."""
     record: dict[str, Any] = {"machine": describe_machine(), "seeds": seeds, "searches": []}
     rows: list[list[str]] = []
+    sizes = N_TRIALS if n_trials is None else (n_trials,)
+    if PEERS == ORACLES:
+        print("SMAC3 is not installed and left out; type `.venv/bin/pip install smac`.")
     with ProcessPoolExecutor(processes) as pool:
-        for path, n_trials, n_workers in itertools.product(tables, N_TRIALS, N_WORKERS):
-            options: dict[str, Any] = {"n_trials": n_trials, "n_workers": n_workers}
+        for path, size, n_workers in itertools.product(tables, sizes, N_WORKERS):
+            options: dict[str, Any] = {"n_trials": size, "n_workers": n_workers}
             ours: dict[str, Any] = {"sampler": sampler, "pruner": pruner}
             jobs = [
                 pool.submit(compare, path, seed=seed, **options, **ours) for seed in range(seeds)
@@ -232,7 +251,7 @@ def main(
                 )
                 rows.append([*map(str, kind.values()), name, f"{side['regret']:.4f}", behind])
             print(
-                f"{path.stem}, {n_trials} trials, {n_workers} workers: done; the best is behind the"
+                f"{path.stem}, {size} trials, {n_workers} workers: done; the best is behind the"
                 f" tuned linear model in {summary['n_behind_linear']} of {seeds} searches",
                 flush=True,
             )

@@ -10,13 +10,13 @@ import optuna
 import pytest
 
 from benchmarks.curves import Noise, Table, Training, distance, read_table
-from benchmarks.peers.oracles import EPOCHS, PEERS, Proposal
+from benchmarks.peers.oracles import EPOCHS, Proposal
 from benchmarks.replay import _with_choice, search_and_confirm
-from benchmarks.search import OURS, compare, figure_of, search_of_peer, summary_of
+from benchmarks.search import OURS, PEERS, compare, figure_of, search_of_peer, summary_of
 from tuning.atomic_io import write_json
 from tuning.config import StudyConfig
 from tuning.spaces.files import find_space
-from tuning.spaces.hyperparameters import defaults, suggest
+from tuning.spaces.hyperparameters import defaults, suggest, to_params
 from tuning.spaces.loading import SearchSpace, declare
 from tuning.spaces.ranges import Values
 
@@ -142,6 +142,9 @@ class _Recorder:
         self.told.append((self._values, value))
         self._values = []
 
+    def incumbent(self) -> None:
+        return None
+
 
 def test_a_peer_is_told_the_epochs_that_it_has_time_for(table: Table, space: SearchSpace) -> None:
     peer, noise, training = (
@@ -168,6 +171,20 @@ def test_an_epoch_before_the_training_takes_a_peer_no_time(
         search_of_peer(peer, table, space, seconds=seconds - short, n_workers=1, noise=noise)
         assert len(peer.told) == n_told
     assert len(peer.told[0][0]) == 4
+
+
+def test_smac_searches_the_same_space(space: SearchSpace) -> None:
+    pytest.importorskip("smac")
+    from benchmarks.peers.smac_peer import configuration_space, values_of
+
+    items, searched = space.hyperparameters, configuration_space(space)
+    searched.seed(0)
+    baseline = searched.get_default_configuration()
+    assert values_of(baseline, items) == defaults(items)
+    for config in searched.sample_configuration(100):
+        values = values_of(config, items)
+        assert set(config) == set(to_params(values, items))
+        assert all(item.is_legal(values[item.name]) for item in items if item.is_active(values))
 
 
 def test_starting_points_have_the_ngrams_of_the_linear_model(

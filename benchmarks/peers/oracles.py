@@ -32,6 +32,7 @@ class Proposal:
     values: Mapping[str, Value]
     first_epoch: int = 0
     last_epoch: int = EPOCHS
+    seed: int = 0
 
 
 class Peer(Protocol):
@@ -43,6 +44,9 @@ class Peer(Protocol):
 
     def tell(self, proposal: Proposal, value: float, *, is_complete: bool) -> None:
         """Report the value of the best epoch of a training that has ended."""
+
+    def incumbent(self) -> Mapping[str, Value] | None:
+        """Return the configuration that the peer names; None for its best completed trial."""
 
 
 class OptunaPeer:
@@ -75,6 +79,9 @@ class OptunaPeer:
     def tell(self, proposal: Proposal, value: float, *, is_complete: bool) -> None:
         state = optuna.trial.TrialState.COMPLETE if is_complete else optuna.trial.TrialState.PRUNED
         self._study.tell(proposal.trial, value if is_complete else None, state=state)
+
+    def incumbent(self) -> None:
+        return None
 
 
 class OraclePeer:
@@ -112,30 +119,41 @@ class OraclePeer:
         proposal.trial.status = TrialStatus.COMPLETED
         self._oracle.end_trial(proposal.trial)
 
+    def incumbent(self) -> None:
+        return None
 
-def random_draws(table: Table, space: SearchSpace, *, seed: int, folder: Path) -> Peer:
+
+def random_draws(
+    table: Table, space: SearchSpace, *, seed: int, n_trials: int, folder: Path
+) -> Peer:
     sampler = optuna.samplers.RandomSampler(seed=seed)
     return OptunaPeer(table, space, sampler=sampler, pruner=optuna.pruners.NopPruner())
 
 
-def optuna_hyperband(table: Table, space: SearchSpace, *, seed: int, folder: Path) -> Peer:
+def optuna_hyperband(
+    table: Table, space: SearchSpace, *, seed: int, n_trials: int, folder: Path
+) -> Peer:
     pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=EPOCHS)
     sampler = optuna.samplers.TPESampler(seed=seed)
     return OptunaPeer(table, space, sampler=sampler, pruner=pruner)
 
 
-def kerastuner_bayesian(table: Table, space: SearchSpace, *, seed: int, folder: Path) -> Peer:
+def kerastuner_bayesian(
+    table: Table, space: SearchSpace, *, seed: int, n_trials: int, folder: Path
+) -> Peer:
     make = keras_tuner.oracles.BayesianOptimizationOracle
     return OraclePeer(table, make, folder=folder, max_trials=1_000_000, seed=seed)
 
 
-def kerastuner_hyperband(table: Table, space: SearchSpace, *, seed: int, folder: Path) -> Peer:
+def kerastuner_hyperband(
+    table: Table, space: SearchSpace, *, seed: int, n_trials: int, folder: Path
+) -> Peer:
     make = keras_tuner.oracles.HyperbandOracle
     options = {"max_epochs": EPOCHS, "hyperband_iterations": 1000}
     return OraclePeer(table, make, folder=folder, seed=seed, **options)
 
 
-PEERS: dict[str, Callable[..., Peer]] = {
+ORACLES: dict[str, Callable[..., Peer]] = {
     "random draws": random_draws,
     "Optuna, TPE with Hyperband": optuna_hyperband,
     "KerasTuner, BayesianOptimization": kerastuner_bayesian,
