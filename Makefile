@@ -123,8 +123,8 @@ data-card: $(VENV)/.installed
 spaces: $(VENV)/.installed
 	$(PYTHON) -m tuning spaces $(variables)
 
-## pictures: draw the pictures of the report and the Dashboard in the documents, from made-up
-##   reviews or from STUDY
+## pictures: draw the documents' pictures of the report and the Dashboard, from made-up reviews or
+##   from STUDY, and of the figure that bench-search has written
 pictures: $(VENV)/.installed
 	$(PYTHON) docs/pictures.py $(call flag,STUDY,--study)
 

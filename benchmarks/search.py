@@ -204,7 +204,7 @@ def figure_of(kinds: Sequence[dict[str, Any]]) -> go.Figure:
         facet_col="plot",
         markers=True,
         template="plotly_white",
-        height=400,  # docs/regret.png, an earlier drawing of this figure, has this height.
+        height=400,  # The height of docs/regret.png.
     )
     figure.update_traces(line_width=3, selector={"name": OURS})
     figure.for_each_annotation(lambda title: title.update(text=title.text.removeprefix("plot=")))
@@ -255,7 +255,7 @@ def main(
                 f" tuned linear model in {summary['n_behind_linear']} of {seeds} searches",
                 flush=True,
             )
-    figure_of(record["searches"]).write_html(FIGURE)
+    figure_of(record["searches"]).write_html(FIGURE, config={"displayModeBar": False})
     columns = ("table", "trials", "workers", "side", "mean regret", "behind this program")
     print(markdown_table(columns, rows))
 

@@ -2,7 +2,7 @@
 
 The pictures show a small study of made-up reviews, which takes some minutes, or a study in
 results/: `make pictures STUDY=name`. The report is written first. Optuna Dashboard is served until
-its picture is drawn.
+its picture is drawn. The figure that `make bench-search` has written is drawn too.
 """
 
 import argparse
@@ -42,6 +42,9 @@ WORDS = {
 }
 SHARE_OF_OTHER_OPINIONS = 0.15
 N_REVIEWS, N_TRIALS, EPOCHS = 3000, 12, 4
+
+DOCS = Path(__file__).absolute().parent
+REGRET = Path("results/bench/search.html")
 
 
 def made_up_opinion(rng: random.Random, opinion: int) -> str:
@@ -98,7 +101,7 @@ def shoot(browser: str, url: str, out: Path, *, height: int) -> None:
 
 
 def main() -> None:
-    """Write docs/report.png and docs/dashboard.png."""
+    """Write docs/report.png and docs/dashboard.png, and docs/regret.png if its figure exists."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study")
     parser.add_argument("--storage", default=os.environ.get("STORAGE") or None)
@@ -106,6 +109,8 @@ def main() -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         sys.exit("error: Pictures need Chromium; on Debian: apt-get install chromium.")
+    if REGRET.exists():
+        shoot(browser, REGRET.absolute().as_uri(), DOCS / "regret.png", height=416)
     if arguments.study:
         draw(browser, ResultsDir(Path("results")), arguments.study, storage=arguments.storage)
         return
@@ -117,8 +122,7 @@ def draw(browser: str, results: ResultsDir, study: str, *, storage: str | None) 
     """Draw both pictures of a study."""
     folder, url = results.existing(study), results.storage_url(storage)
     page, _ = write_report(StudyHandle(results, folder, url))
-    here = Path(__file__).absolute().parent
-    shoot(browser, page.absolute().as_uri(), here / "report.png", height=1500)
+    shoot(browser, page.absolute().as_uri(), DOCS / "report.png", height=1500)
     study_id = load_study(folder, storage_url=url)._study_id
     with socket.socket() as probe:
         probe.bind((HOST, 0))
@@ -128,7 +132,7 @@ def draw(browser: str, results: ResultsDir, study: str, *, storage: str | None) 
         shoot(
             browser,
             f"http://{HOST}:{port}/dashboard/studies/{study_id}",
-            here / "dashboard.png",
+            DOCS / "dashboard.png",
             height=1250,
         )
         server.shutdown()

@@ -41,7 +41,8 @@ def run_notebook(notebook: nbformat.NotebookNode, folder: Path, *, timeout_secon
     outputs into the notebook. `timeout_seconds` is the maximum duration of a cell.
     """
     environment = {
-        **os.environ,
+        # Messages name calls in Python, and not the commands of make.
+        **{name: value for name, value in os.environ.items() if name != "MAKELEVEL"},
         "PYTHONPATH": str(ROOT),
         "PLOTLY_RENDERER": "plotly_mimetype",  # figures as data, without Plotly's script of 4 MB
         "TF_CPP_MIN_LOG_LEVEL": "3",  # no lines about the processor of this machine
@@ -56,6 +57,21 @@ def run_notebook(notebook: nbformat.NotebookNode, folder: Path, *, timeout_secon
     client.execute(env=environment)
 
 
+def tidied(outputs: Sequence[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Return outputs without TensorFlow's lines about the processor, and with neighboring texts on
+    standard output as one: GitHub would show a gap after each of them.
+    """
+    kept: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.get("name") == "stderr":
+            continue
+        if kept and output.get("name") == kept[-1].get("name") == "stdout":
+            kept[-1]["text"] += output["text"]
+        else:
+            kept.append(output)
+    return kept
+
+
 def main(names: Sequence[str]) -> None:
     """Run notebooks, and write them with their outputs."""
     with tempfile.TemporaryDirectory() as folder:
@@ -63,9 +79,9 @@ def main(names: Sequence[str]) -> None:
             sys.stdout.write(f"{name}\n")
             notebook = read_notebook(name)
             run_notebook(notebook, Path(folder), timeout_seconds=1800)
-            for cell in notebook["cells"]:  # TensorFlow's lines about the processor.
+            for cell in notebook["cells"]:
                 if cell["cell_type"] == "code":
-                    cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
+                    cell["outputs"] = tidied(cell["outputs"])
             nbformat.write(notebook, FOLDER / f"{name}.ipynb")
 
 

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from tests.confirmations import with_repeats
 from tests.stored_documents import EXPORT
-from tuning.display.tables import print_test_scores
+from tuning.display.console import NOTEBOOK_WIDTH, console
+from tuning.display.tables import print_confirmation, print_test_scores
 
 
 @pytest.mark.parametrize(
@@ -22,3 +24,15 @@ def test_the_interval_of_the_test_scores_is_of_the_metric_of_the_study(
     text = capsys.readouterr().out
     assert f"model epochs {first}" in " ".join(text.replace("┃", " ").split())
     assert interval in text
+
+
+def test_table_of_a_confirmation_in_a_notebook_breaks_no_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = with_repeats({2: [0.9, 0.91, 0.92, 0.93, 0.94], 0: [0.7, 0.71, 0.72, 0.73, 0.74]})
+    named = [replace(each, starting_point=1, linear_ngrams=True) for each in made.finalists]
+    monkeypatch.setattr(console, "soft_wrap", False)
+    monkeypatch.setattr(console, "width", NOTEBOOK_WIDTH)
+    print_confirmation(replace(made, finalists=named), study="s")
+    table, _ = capsys.readouterr().out.split("└")
+    assert " 0.9000 │ 0.9100 │ 0.9200 │ 0.9300 │ 0.9400 │" in table

@@ -71,7 +71,9 @@ def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
         return
     header, cells = finalist_rows(estimates)
     splits = " and splits" if confirmation.is_resplit else ", the same splits"
-    console.print(_with_means(f"The confirmation: fresh seeds{splits}", header, cells))
+    # The trial's column may be wrapped: names of starting points would leave no room for numbers.
+    title = f"The confirmation: fresh seeds{splits}"
+    console.print(_table(title, header, cells, whole=["corrected mean"]))
     print_texts(*sentences(estimates, study=study))
 
 
@@ -80,7 +82,8 @@ def print_spaces(spaces: Sequence[SpaceResult]) -> None:
 
     header, rows = space_rows(spaces)
     if rows:
-        console.print(_with_means("The search spaces, best first", header, rows))
+        whole = {header[0], *(name for name in header if "mean" in name)}
+        console.print(_table("The search spaces, best first", header, rows, whole=whole))
     print_texts(*choice(spaces))
 
 
@@ -104,11 +107,6 @@ def _table(
     for row in rows:
         table.add_row(*map(escape, row))
     return table
-
-
-def _with_means(title: str, header: list[str], rows: list[list[str]]) -> Table:
-    whole = {header[0], *(name for name in header if "mean" in name)}
-    return _table(title, header, rows, whole=whole)
 
 
 def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:
