@@ -123,8 +123,8 @@ data-card: $(VENV)/.installed
 spaces: $(VENV)/.installed
 	$(PYTHON) -m tuning spaces $(variables)
 
-## pictures: draw the documents' pictures of the report and the Dashboard, from made-up reviews or
-##   from STUDY, and of the figure that bench-search has written
+## pictures: draw the documents' pictures of the report and the Dashboard, from STUDY or from
+##   made-up reviews, then also of the figure that bench-search has written
 pictures: $(VENV)/.installed
 	$(PYTHON) docs/pictures.py $(call flag,STUDY,--study)
 
@@ -185,7 +185,7 @@ bench-curves: $(VENV)/.installed-bench
 
 ## bench-search: replay searches of this program and others on the tables of make bench-curves
 bench-search: $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks.search results/bench/curves-*.json $(call flag,WORKERS,--processes) \
+	PYTHONHASHSEED=0 $(PYTHON) -m benchmarks.search results/bench/curves-*.json $(call flag,WORKERS,--processes) \
 	  $(call flag,TRIALS,--n-trials) $(call flag,SAMPLER,--sampler) $(call flag,PRUNER,--pruner)
 
 ## bench-folds: choose configurations in 40 subsamples of 1,000 rows with folds, with one split and

@@ -204,7 +204,7 @@ def figure_of(kinds: Sequence[dict[str, Any]]) -> go.Figure:
         facet_col="plot",
         markers=True,
         template="plotly_white",
-        height=400,  # The height of docs/regret.png.
+        height=400,  # docs/pictures.py adds the margins of the page.
     )
     figure.update_traces(line_width=3, selector={"name": OURS})
     figure.for_each_annotation(lambda title: title.update(text=title.text.removeprefix("plot=")))
@@ -218,7 +218,7 @@ def main(
     ],
     *,
     n_trials: Annotated[
-        int | None, typer.Option(help="Number of trials (default: 20 and 50).")
+        int | None, typer.Option(min=1, help="Number of trials (default: 20 and 50).")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Number of searches of each kind.")] = N_SEEDS,
     sampler: Annotated[str, typer.Option(help="This program's sampler.")] = StudyConfig.sampler,

@@ -2,7 +2,7 @@
 
 The pictures show a small study of made-up reviews, which takes some minutes, or a study in
 results/: `make pictures STUDY=name`. The report is written first. Optuna Dashboard is served until
-its picture is drawn. The figure that `make bench-search` has written is drawn too.
+its picture is drawn. Without STUDY, the figure that `make bench-search` has written is drawn too.
 """
 
 import argparse
@@ -109,11 +109,11 @@ def main() -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         sys.exit("error: Pictures need Chromium; on Debian: apt-get install chromium.")
-    if REGRET.exists():
-        shoot(browser, REGRET.absolute().as_uri(), DOCS / "regret.png", height=416)
     if arguments.study:
         draw(browser, ResultsDir(Path("results")), arguments.study, storage=arguments.storage)
         return
+    if REGRET.exists():
+        shoot(browser, REGRET.absolute().as_uri(), DOCS / "regret.png", height=416)
     with tempfile.TemporaryDirectory() as folder:
         draw(browser, *made_up_study(Path(folder)), storage=None)
 

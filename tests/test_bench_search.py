@@ -130,6 +130,7 @@ class _Recorder:
         self.proposal = Proposal(None, table.trainings[0].values, 0, last_epoch)
         self.told: list[tuple[list[float], float]] = []
         self._values: list[float] = []
+        self.named: Values | None = None
 
     def ask(self) -> Proposal:
         return self.proposal
@@ -142,8 +143,17 @@ class _Recorder:
         self.told.append((self._values, value))
         self._values = []
 
-    def incumbent(self) -> None:
-        return None
+    def incumbent(self) -> Values | None:
+        return self.named
+
+
+def test_a_peer_may_name_another_configuration_than_its_best(
+    table: Table, space: SearchSpace
+) -> None:
+    peer, noise = _Recorder(table, last_epoch=3), Noise(table, space, seed=0)
+    peer.named = table.trainings[1].values
+    chosen = search_of_peer(peer, table, space, seconds=100.0, n_workers=1, noise=noise)
+    assert chosen == table.trainings[1].number != table.trainings[0].number
 
 
 def test_a_peer_is_told_the_epochs_that_it_has_time_for(table: Table, space: SearchSpace) -> None:

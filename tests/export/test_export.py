@@ -289,9 +289,12 @@ def test_scores_of_a_killed_export_stay_if_the_next_export_fails(
     assert copied.folder.test_predictions_path.exists()
 
 
-def test_damaged_scores_prevent_no_export(copied: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("content", ["{", '{"schema_version": 1}'])
+def test_damaged_scores_prevent_no_export(
+    content: str, copied: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish_scores(copied.folder, EXPORT.test_looks, number=1)
-    copied.folder.test_path.write_text("{")
+    copied.folder.test_path.write_text(content)
     exported: list[Any] = []
     monkeypatch.setattr(export, "_export", lambda *arguments, **options: exported.append(options))
     export_study(copied.results)

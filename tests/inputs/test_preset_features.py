@@ -299,7 +299,7 @@ def test_only_new_texts_are_encoded(
         progress=lambda label, share: steps.append((label, share)),
     )
     assert sum(encoded) == 3
-    assert {label for label, _ in steps} == {"encoding 3 texts for the preset (70 are known)"}
+    assert {label for label, _ in steps[1:]} == {"encoding 3 texts for the preset (copying 70)"}
     assert (steps[0][1], steps[-1][1]) == (0, 1)
     np.testing.assert_allclose(of_corpus(other, preset, layers=layers), alone, atol=1e-5)
     last = features_of(corpus, "test", preset, layers=layers)
@@ -310,6 +310,12 @@ def _change_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-6] ^= 1
     path.write_bytes(content)
+
+
+def _change_offset(tokens: Path) -> None:
+    offsets = np.load(tokens / "train" / "offsets.npy")
+    offsets[1] = 10**9
+    np.save(tokens / "train" / "offsets.npy", offsets)
 
 
 def _change_tokenizer(tokens: Path) -> None:
@@ -328,9 +334,10 @@ def _change_tokenizer(tokens: Path) -> None:
         lambda tokens, features: features.rename(f"{features}.tmp"),
         lambda tokens, features: _change_tokenizer(tokens),
         lambda tokens, features: _change_byte(tokens / "train" / "ids.bin"),
+        lambda tokens, features: _change_offset(tokens),
         lambda tokens, features: shutil.rmtree(tokens),
     ],
-    ids=["card", "features", "split", "unfinished", "tokenizer", "tokens", "no tokens"],
+    ids=["card", "features", "split", "unfinished", "tokenizer", "tokens", "offsets", "no tokens"],
 )
 def test_features_that_are_damaged_or_of_another_encoder_are_not_copied(
     corpus: Corpus, preset: str, encoded: list[int], change: Callable[[Path, Path], None]

@@ -346,8 +346,8 @@ def test_search_of_two_machines_ends_on_both_when_more_trials_are_not_worth_it(
 ) -> None:
     def search(writer: StudyWriter) -> SearchEnd:
         session = replace(writer.session, pool=PatientPool(trains).as_pool)
-        own = Coordinators(session.study, writer.coordinators.own, dead_seconds=6.0)
-        return Search(session, own).run("auto", timeout_seconds=None)
+        own = Coordinators(session.study, writer.coordinators.own, dead_seconds=12.0)
+        return Search(session, own).run("auto", timeout_seconds=100)
 
     # This sampler draws a duplicate only when no other configuration is left.
     study = replace(shared, config=replace(shared.config, sampler="auto"))

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tests.confirmations import with_repeats
 from tuning.evaluation.statistics import Interval, expected_gain
 from tuning.report.sentences import gain_sentence, verdict
-from tuning.study.gain import MIN_DRAWN, Gain
+from tuning.study.gain import MIN_DRAWN, N_MORE, Gain
 from tuning.study.summary import Summary
 
 DRAWN = [0.80 + 0.005 * n for n in range(MIN_DRAWN)]
@@ -134,6 +134,14 @@ def test_sentence_compares_the_gain_with_the_spread(
     error = expected.high - expected.value
     text = f"to gain {expected.value:.4f} ± {error:.4f} in val_accuracy{end}"
     assert gain_sentence(summary, confirmation) == f"Ten more trials are expected {text}"
+
+
+def test_sentence_says_that_the_last_trials_are_duplicates() -> None:
+    duplicates = [trial(0.8, attributes={"same_as": 3}) for _ in range(N_MORE)]
+    for n, is_said in ((N_MORE, True), (N_MORE - 1, False)):
+        summary = summary_of(*[trial(value) for value in DRAWN], *duplicates[:n])
+        assert summary.draws_duplicates is is_said
+        assert ("last ten trials are duplicates" in verdict(summary)) is is_said
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,8 @@ def print_outcome(outcome: Outcome, card: DataCard, confirmation: Confirmation |
     if summary.best is not None:
         console.print(best_table(summary, outcome.space, confirmation))
     print_texts(best_sentence(summary))
-    if summary.gain:
-        print_texts(gain_sentence(summary, confirmation))
+    if gain := gain_sentence(summary, confirmation):
+        print_texts(gain)
     print_texts(*(advice.sentence for advice in advise(summary, outcome.space, card, confirmation)))
 
 

@@ -109,7 +109,7 @@ def export_best(
         chosen = ChosenTrial(trial=trial, study=study, opened=opened, config=config)
         with export_lock(study.folder):
             recover(study.folder.best_dir)
-            with contextlib.suppress(StorageError):  # A file is damaged.
+            with contextlib.suppress(StorageError, StudyError):  # A file is damaged.
                 # The next export overwrites the staged file before it is in place itself.
                 if scores_path(study.folder) == staged(study.folder.test_path):
                     _replace_scores(study.folder)

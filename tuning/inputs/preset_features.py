@@ -104,11 +104,12 @@ def build_features(
     def report(numbers: tuple[int, int]) -> None:
         n_done, n_new = numbers
         if progress:
-            known = f" ({n_texts - n_new} are known)" if n_new < n_texts else ""
+            known = f" (copying {n_texts - n_new})" if n_new < n_texts else ""
             progress(f"encoding {counted(n_new, 'text')} for the preset{known}", n_done / n_texts)
 
     def write(folder: Path) -> None:
         documents.write(folder / CARD, card)
+        report((0, n_texts))
         try:
             n_new = run_child(main, str(tokens), str(start), str(folder), on_message=report)
         except ChildFailed as error:
@@ -177,30 +178,48 @@ def _known_texts(
     """
     # Encoding a text beside others changes the last bits of its vectors: by up to 4e-6 where the
     # largest value is 10.5 (all-MiniLM-L6-v2 without two layers, alone and in a batch of 64).
-    digests = {name: [*_digests(view)] for name, view in views.items()}
-    places = dict.fromkeys(chain(*digests.values()), -1)
     none = np.empty(0, dtype=np.int64)
     known = FeatureTexts((), none, none, none)
-    tokens, name = _texts_dir(corpus, card.preset), _folder_of(corpus, card).name
-    for folder in sorted(corpus.folder.parent.glob(f"*/{corpus.features_dir.name}/{name}")):
+    folders = _folders_like(corpus, card)
+    if not folders:
+        return known, {name: np.full(len(view.texts), -1) for name, view in views.items()}
+    digests = {name: [*_digests(view)] for name, view in views.items()}
+    places = dict.fromkeys(chain(*digests.values()), -1)
+    for folder in folders:
         texts = _texts_dir(Corpus(folder.parents[1]), card.preset)
         # Another process may remove the folder, or build it again.
         with contextlib.suppress(OSError, ValueError, EOFError, StorageError):
-            # Equal ids of another tokenizer are other texts.
-            if _read_card(folder) != card or _tokenizer_in(texts) != _tokenizer_in(tokens):
+            if not is_whole(texts):
                 continue
             others = {split: _text_view(texts, split, card) for split in SPLITS}
             found = enumerate(chain.from_iterable(map(_digests, others.values())), len(known))
             rows = {digest: row for row, digest in found if places.get(digest) == -1}
-            if rows and is_whole(texts) and is_whole(folder):
-                for split, view in others.items():
-                    known += _mapped(folder, card, split, view)
-                places |= rows
+            mapped = known
+            for split, view in others.items():
+                mapped += _mapped(folder, card, split, view)
+            if rows and is_whole(folder) and _read_card(folder) == card:
+                known, places = mapped, places | rows
     rows_of = {
         name: np.array([places[digest] for digest in of_split], dtype=np.int64)
         for name, of_split in digests.items()
     }
     return known, rows_of
+
+
+def _folders_like(corpus: Corpus, card: FeatureCard) -> list[Path]:
+    """Return the features of other corpora for the same encoder and tokenizer."""
+    # The encoder at an address may have changed since. KerasHub's own names have versions.
+    if not card.source and "://" in card.preset:
+        return []
+    tokens, name = _texts_dir(corpus, card.preset), _folder_of(corpus, card).name
+    folders = []
+    for folder in sorted(corpus.folder.parent.glob(f"*/{corpus.features_dir.name}/{name}")):
+        texts = _texts_dir(Corpus(folder.parents[1]), card.preset)
+        with contextlib.suppress(OSError, ValueError, StorageError):
+            # Equal ids of another tokenizer are other texts.
+            if _read_card(folder) == card and _tokenizer_in(texts) == _tokenizer_in(tokens):
+                folders.append(folder)
+    return folders
 
 
 def _tokenizer_in(folder: Path) -> int | None:

@@ -100,6 +100,8 @@ def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
 
 
 def gain_sentence(summary: Summary, confirmation: Confirmation | None = None) -> str:
+    if summary.draws_duplicates:
+        return "The last ten trials are duplicates: the space has hardly another configuration."
     if summary.gain is None:
         return ""
     gain = summary.gain.measured(confirmation)

@@ -29,7 +29,7 @@ from tuning.search.writer import StudyWriter, describe
 from tuning.spaces.hyperparameters import key
 from tuning.study.coordinators import Coordinators, requested_n_trials
 from tuning.study.gain import N_MORE
-from tuning.study.trials import starting_point_text, without_copies
+from tuning.study.trials import starting_point_text
 from tuning.training.result import Epoch
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
 from tuning.workers.messages import EpochEnded
@@ -126,14 +126,12 @@ class Search:
 
     @property
     def _has_enough(self) -> bool:
-        """Whether more trials are not worth it, with `AUTO`. A small space has no more of them."""
+        """Whether more trials are not worth it, with `AUTO`."""
         if self._requested != AUTO:
             return False
         summary = self._writer.summary
-        newest = [trial for trial in summary.trials if trial.state.is_finished()][-N_MORE:]
-        if len(newest) == N_MORE and not without_copies(newest):
-            return True
-        return bool(summary.gain and summary.gain.measured(self._confirmation).ends_search)
+        is_small = summary.gain and summary.gain.measured(self._confirmation).ends_search
+        return summary.draws_duplicates or bool(is_small)
 
     def _set_n_trials(self) -> None:
         """Set the number of trials of the study: what was requested, or with `AUTO` `N_MORE` more

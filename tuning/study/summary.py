@@ -16,7 +16,7 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, pareto_front
-from tuning.study.gain import Gain, gain_of
+from tuning.study.gain import N_MORE, Gain, gain_of
 from tuning.study.trials import (
     ENDED,
     attributes_of,
@@ -27,6 +27,7 @@ from tuning.study.trials import (
     seconds_of,
     step_of,
     was_trained,
+    without_copies,
 )
 
 PHASES = ("view", "build", "first_step", "train", "evaluate", "idle", "storage")
@@ -120,6 +121,12 @@ class Summary:
     @cached_property
     def gain(self) -> Gain | None:
         return None if self.has_costs else gain_of(self.trials, self.ranked, self.metric)
+
+    @cached_property
+    def draws_duplicates(self) -> bool:
+        """Whether the last `N_MORE` finished trials are duplicates."""
+        newest = [trial for trial in self.trials if trial.state.is_finished()][-N_MORE:]
+        return len(newest) == N_MORE and not without_copies(newest)
 
     @property
     def baseline(self) -> FrozenTrial | None:

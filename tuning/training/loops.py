@@ -65,7 +65,6 @@ def train_epochs(
     if built.model.jit_compile is True and train.view.pads_to_longest and not has_fit:
         built.model.jit_compile = False  # XLA would compile the step again for each width.
     with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.suppress(TrainsOn))
         # The vectorization of a model of texts decides where the padding is.
         if not takes_texts:
             built.result.n_fused_layers = stack.enter_context(fused(built.model))
@@ -82,7 +81,8 @@ def train_epochs(
         if has_fit:
             _hypermodel_fit(built, callback, train=train)
         else:
-            _keras_fit(built, callback, train=train)
+            with contextlib.suppress(TrainsOn):  # A model may have a `fit` of its own.
+                _keras_fit(built, callback, train=train)
 
 
 def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: EncodedSplit) -> None:
@@ -171,7 +171,10 @@ def _hypermodel_fit(
         validation_data = tf.nest.map_structure(lambda array: array[rows], x), y[rows]
     needs_weights = bool(weights) and _must_pass_weights(built.hypermodel)
     batch_size = built.batch_size if "batch_size" in built.job.values else None
-    with _quiet(built.model, needs_weights=needs_weights, batch_size=batch_size):
+    with (
+        contextlib.suppress(TrainsOn),
+        _quiet(built.model, needs_weights=needs_weights, batch_size=batch_size),
+    ):
         run_user_code(
             lambda: call_fit(
                 built.hypermodel.fit,
