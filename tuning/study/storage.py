@@ -23,8 +23,8 @@ from tuning.study.optuna_internals import engine_of, storage_of
 
 # Key of PostgreSQL's advisory lock: any number that no other program on the server uses.
 ADVISORY_LOCK_KEY = 7_021_958_113
-# Maximum time for which a transaction holds a lock. The time is longer than any holder needs, and
-# less than DEAD_SECONDS, because a coordinator that waits for a lock writes no heartbeat.
+# Maximum time for which an idle transaction holds its locks. The time is longer than any holder
+# needs, and less than DEAD_SECONDS, because a coordinator that waits writes no heartbeat.
 LOCK_SECONDS = 30
 # Options of PostgreSQL's client. Without them, a connection hangs for a quarter of an hour when the
 # network fails.
@@ -61,7 +61,9 @@ def open_storage(
                 with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
                     # In this mode Optuna Dashboard can read while a search writes.
                     connection.execute("PRAGMA journal_mode=WAL")
-            return storage_class(url, engine_kwargs=options)
+            storage = storage_class(url, engine_kwargs=options)
+            _limit_idle_transactions(storage.engine)
+            return storage
     except (
         *(sqlalchemy.exc.SQLAlchemyError, sqlite3.Error),
         *(ImportError, ValueError, RuntimeError),  # RuntimeError: a database of an old Optuna
@@ -78,6 +80,22 @@ def open_storage(
         ) from error
 
 
+def _limit_idle_transactions(engine: sqlalchemy.Engine) -> None:
+    """Let PostgreSQL end the transaction of a machine that was suspended or has lost its network:
+    other machines may wait for the rows that it has locked.
+    """
+    if engine.name != "postgresql":
+        return
+
+    def limit(connection: Any, record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = '{LOCK_SECONDS}s'")
+        connection.commit()
+
+    sqlalchemy.event.listen(engine, "connect", limit)
+    engine.dispose()  # Connections that were made before have no limit.
+
+
 def _timeouts(url: sqlalchemy.URL) -> dict[str, Any]:
     if not url.drivername.startswith("postgresql"):
         return {}
@@ -91,6 +109,7 @@ def _schema_lock(url: sqlalchemy.URL) -> Iterator[None]:
     # exists"), also with `load_if_exists`.
     if url.drivername.startswith("postgresql"):
         engine = sqlalchemy.create_engine(url, connect_args=_timeouts(url))
+        _limit_idle_transactions(engine)
         try:
             with _advisory_lock(engine, ADVISORY_LOCK_KEY):
                 yield
@@ -116,10 +135,6 @@ def storage_lock(
 @contextlib.contextmanager
 def _advisory_lock(engine: sqlalchemy.Engine, key: int) -> Iterator[None]:
     with engine.begin() as connection:
-        # The server ends the transaction of a machine that has lost its network.
-        connection.execute(
-            sqlalchemy.text(f"SET LOCAL idle_in_transaction_session_timeout = '{LOCK_SECONDS}s'")
-        )
         connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
         yield
 
