@@ -52,7 +52,8 @@ if importlib.util.find_spec("smac"):
     PEERS |= SMAC_PEERS
 
 OURS = "this program"
-# In searches of 100 trials, most trainings of the table of 240 were the nearest ones repeatedly.
+# A search of 100 trials is not a default: on a table of 240 trainings, most of its trials get the
+# same few of them.
 N_TRIALS, N_WORKERS, N_SEEDS = (20, 50), (2, 8), 30
 RECORD = Path("results/bench/search.json")
 FIGURE = RECORD.with_suffix(".html")

@@ -148,7 +148,7 @@ def build_corpus(
         if not is_corpus_of(folder, splits):
             with rebuilt(folder) as temporary:
                 _write_corpus(temporary, splits, progress)
-        rows, stored = splits.rows, Corpus(folder).rows if has_rows(folder) else None
+        rows, stored = splits.rows, rows_in(folder)
         # Earlier versions wrote no rows, or not which of them are learned.
         if stored is None or (stored.is_learned is None and rows.is_learned is not None):
             write_arrays(folder / ROWS_NAME, given(**vars(rows)))
@@ -202,11 +202,12 @@ def _write_ids(path: Path, chunks: list[Tokens], numbers: list[npt.NDArray[np.in
             file.write(ids[chunk.ids].data)
 
 
-def has_rows(folder: Path) -> bool:
+def rows_in(folder: Path) -> Rows | None:
+    """Return the rows of a corpus; None if their file is missing or can't be read."""
     try:
-        return bool(Corpus(folder).rows)
+        return Corpus(folder).rows
     except (OSError, ValueError, TypeError, zipfile.BadZipFile):
-        return False
+        return None
 
 
 def open_corpus(folder: Path) -> Corpus:

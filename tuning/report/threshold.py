@@ -8,7 +8,7 @@ from tuning.evaluation.scores import default_rule
 from tuning.evaluation.statistics import Verdict
 from tuning.evaluation.test_split import changes_text
 from tuning.evaluation.thresholds import choose_thresholds
-from tuning.inputs.corpus import Corpus, has_rows
+from tuning.inputs.corpus import Corpus, rows_in
 from tuning.metrics import VALIDATION
 from tuning.study.handle import StudyHandle
 from tuning.targets.thresholds import KAPPA, MEASURES, Criterion
@@ -22,7 +22,7 @@ def threshold_advice(study: StudyHandle) -> str:
     """
     confirmation, trial, config = study.confirmation, study.best, study.config
     corpus = Corpus(study.results.cache_dir(study.record.data_fingerprint))
-    if confirmation is None or trial is None or not has_rows(corpus.folder):
+    if confirmation is None or trial is None or rows_in(corpus.folder) is None:
         return ""
     found = out_of_sample(study.folder, corpus, confirmation, trial=trial.trial.number)
     metric = config.metric.removeprefix(VALIDATION)
