@@ -11,6 +11,7 @@ on all rows that are not test. A stopped command goes on with the trainings that
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -21,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import partial
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
@@ -159,8 +161,17 @@ class Trial:
         return cls(number, trainings, steps, statistics.fmean(values), epochs)
 
     @property
-    def seconds(self) -> float:
-        return sum(training.seconds() for training in self.trainings)
+    def seconds_anew(self) -> float:
+        """CPU seconds if each training builds its model, as in a `CVTuner`. This program's folds
+        share the model of the first.
+        """
+        start = self.trainings[0].start_seconds
+        return sum(start + t.seconds() - t.start_seconds for t in self.trainings)
+
+    def seconds_of_resuming(self, step: int) -> float:
+        """CPU seconds of building the model again after a pause. `step`: the next step."""
+        shared = self.trainings[step - 1].start_seconds if len(self.trainings) > 1 else 0.0
+        return self.trainings[0].start_seconds - shared
 
 
 def search(trials: Sequence[Trial], *, n_steps: int) -> tuple[list[Trial], float]:
@@ -175,6 +186,8 @@ def search(trials: Sequence[Trial], *, n_steps: int) -> tuple[list[Trial], float
                 return complete, seconds
             number, n_begun = n_begun, n_begun + 1
         trial, reached = trials[number], waiting.pop(number, -1)
+        if reached >= 0:
+            seconds += trial.seconds_of_resuming(int(reached) + 1)
         for step in (step for step in trial.steps if step > reached):
             value, step_seconds = trial.steps[step]
             seconds += step_seconds
@@ -258,10 +271,10 @@ def compare(table: Table) -> dict[str, dict[str, float]]:
         if rows is Rows.FOLDS:
             of_fold = table.truth(best, Rows.PART)
             sides[name]["held_of_fold"] = mean.low <= of_fold <= mean.high
-    ends = itertools.accumulate(trial.seconds for trial in on_folds)
+    ends = itertools.accumulate(trial.seconds_anew for trial in on_folds)
     n_in_time = max(sum(end <= sides[OURS]["seconds"] for end in ends), 1)
     of_peer = on_folds[:n_in_time]
-    seconds = sum(trial.seconds for trial in of_peer)
+    seconds = sum(trial.seconds_anew for trial in of_peer)
     sides[CROSS_VALIDATED] = outcome(max(of_peer, key=_rank), n=n_in_time, seconds=seconds)
     return sides
 
@@ -303,13 +316,16 @@ class Trainer:
         job = TrainingJob(
             values=values, target=self._corpus.target, train=TRAIN, seed=seed, n_epochs=epochs
         )
-        return [self._train(job, *pair) for pair in pairs]
+        from tuning.training.folds import Models  # The import loads Keras, which takes seconds.
 
-    def _train(self, job: TrainingJob, train: Any, validation: Any) -> Training:
-        from tuning.training.fit import fit  # The import loads Keras, which takes seconds.
+        build = Models() if len(pairs) > 1 else None
+        return [self._train(job, *pair, build=build) for pair in pairs]
+
+    def _train(self, job: TrainingJob, train: Any, validation: Any, **options: Any) -> Training:
+        from tuning.training.fit import fit
 
         started = time.process_time()
-        result = fit(self._hypermodel, job, train=train, validation=validation)[1]
+        result = fit(self._hypermodel, job, train=train, validation=validation, **options)[1]
         seconds = time.process_time() - started
         share = sum(result.seconds[phase] for phase in EVALUATION) / busy_seconds(result.seconds)
         return Training(
@@ -389,6 +405,9 @@ def rows_of(searches: Sequence[Mapping[str, Mapping[str, float]]]) -> list[list[
 def begin(log_path: Path) -> None:
     """Prepare a process for trainings on one core. Ctrl-C ends it."""
     log_to(log_path)
+    # As in the workers of a search, collecting garbage does not look through the objects of Keras.
+    import_module("tuning.training.folds")
+    gc.freeze()
     prepare(WorkerSettings(number=0, n_threads=1, log_path=""))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -83,8 +83,8 @@ def test_a_search_trains_bad_configurations_on_one_fold_and_the_baseline_on_all(
     numbers = {trial.number for trial in complete}
     assert {0, 3} <= numbers
     assert 4 not in numbers
-    assert seconds < sum(trial.seconds for trial in trials)
-    assert search(trials[:1], n_steps=AUTO_FOLDS) == (trials[:1], trials[0].seconds)
+    assert seconds < sum(trial.seconds_anew for trial in trials)
+    assert search(trials[:1], n_steps=AUTO_FOLDS) == (trials[:1], trials[0].seconds_anew)
 
 
 def test_epochs_of_one_split_have_seconds_and_epoch_0_has_none() -> None:
@@ -92,7 +92,16 @@ def test_epochs_of_one_split_have_seconds_and_epoch_0_has_none() -> None:
     table = Table(0, [{}], {}, lambda *_: [fitted])
     trial = Trial.of(table, 0, Rows.SPLIT)
     assert trial.steps == {0: (0.8, 1.0), 1: (0.7, 0.5), 2: (0.7, 0.5)}
-    assert (trial.value, trial.epochs, trial.seconds) == (0.8, 0, 2.0)
+    assert (trial.value, trial.epochs, trial.seconds_anew) == (0.8, 0, 2.0)
+    assert trial.seconds_of_resuming(2) == 1.0
+
+
+def test_folds_after_the_first_share_its_model_until_a_pause() -> None:
+    first, *others = (Training([0.8], 1, 1, start, 0.5) for start in (1.0, 0.2, 0.2))
+    trial = Trial.of(Table(0, [{}], {}, lambda *_: [first, *others]), 0, Rows.FOLDS)
+    assert [seconds for _, seconds in trial.steps.values()] == pytest.approx([1.5, 0.7, 0.7])
+    assert trial.seconds_anew == pytest.approx(4.5)
+    assert trial.seconds_of_resuming(2) == pytest.approx(0.8)
 
 
 def test_folds_choose_better_than_one_noisy_split() -> None:

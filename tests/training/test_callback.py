@@ -49,6 +49,7 @@ def callback_of(
         hp=keras_tuner.HyperParameters(),
         model=model,
         form=LossForm(mock.Mock()),
+        predict=mock.Mock(),
         job=TrainingJob(values={}, target=TWO, train=train, seed=0, metric=metric, **changes),
         result=FitResult(),
     )

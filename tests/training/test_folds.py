@@ -1,17 +1,19 @@
 """A training on folds: its result is the mean of as many trainings, also after a pause."""
 
 import math
+import random
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
 from tests.numbered import TWO
-from tests.training.test_fit import TRAIN, VALIDATION, VALUES, Hyper, mean
+from tests.training.test_fit import TRAIN, VALIDATION, VALUES, Hyper, layers, mean, stacked
 from tuning.config import TrainConfig
 from tuning.data.redraw import redrawn
 from tuning.data.rows import Redraw, Rows
@@ -38,19 +40,20 @@ MODEL = Hyper(lambda hp: mean(rate=10.0))
 def train(
     answer: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
     *,
+    model: Hyper = MODEL,
     rows: Rows = ROWS,
     **changes: Any,
 ) -> FitResult:
     splits = {"train": TRAIN, "validation": VALIDATION}
-    return fit_folds(MODEL, replace(JOB, **changes), **splits, rows=rows, on_epoch=answer)
+    return fit_folds(model, replace(JOB, **changes), **splits, rows=rows, on_epoch=answer)
 
 
-def single(fold: int, **changes: Any) -> tuple[FitResult, np.ndarray]:
+def single(fold: int, *, model: Hyper = MODEL, **changes: Any) -> tuple[FitResult, np.ndarray]:
     """Return the result of a training on one fold, and the rows that it evaluates."""
     places = redrawn(ROWS, REDRAW)[fold]
     of_train, of_validation = resplit(TRAIN, VALIDATION, places)
     job = replace(JOB, redraw=None, **changes)
-    return fit(MODEL, job, train=of_train, validation=of_validation)[1], places[1]
+    return fit(model, job, train=of_train, validation=of_validation)[1], places[1]
 
 
 def test_result_is_the_mean_of_as_many_trainings_on_the_redrawn_rows() -> None:
@@ -67,6 +70,92 @@ def test_result_is_the_mean_of_as_many_trainings_on_the_redrawn_rows() -> None:
     assert result.n_tokens == sum(fold.n_tokens for fold in folds)
     assert result.n_fold_epochs == sum(fold.n_epochs for fold in folds)
     assert (result.stopped, result.paused) == (False, False)
+
+
+class Noisy(Hyper):
+    """Its `adapt` adds random numbers to the embedding."""
+
+    @staticmethod
+    def draw(shape: tuple[int, ...]) -> Any:
+        return np.random.standard_normal(shape) * random.random()
+
+    def build(self, hp: Any) -> keras.Model:
+        np.random.random()
+        return super().build(hp)
+
+    def adapt(self, hp: Any, model: keras.Model, x: Any, y: Any) -> None:
+        table = model.layers[0].embeddings
+        table.assign(table + self.draw(table.shape) * len(y))
+
+
+class NoisyByKeras(Noisy):
+    draw = staticmethod(keras.random.normal)
+
+
+class Normalizing(Hyper):
+    def adapt(self, hp: Any, model: keras.Model, x: Any, y: Any) -> None:
+        model.layers[2].adapt(np.asarray(y, np.float32)[:, None] * np.ones(3))
+
+
+class WithFit(Hyper):
+    def fit(self, hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        model.optimizer.learning_rate = float(model.optimizer.learning_rate) / 2
+        return model.fit(*args, **kwargs)
+
+
+class Growing(layers.Layer):
+    """Multiplies by the number of its calls, a state outside its variables."""
+
+    n_calls = 0
+
+    def call(self, inputs: Any) -> Any:
+        self.n_calls += 1
+        return inputs * self.n_calls
+
+
+def decaying() -> keras.optimizers.Optimizer:
+    return keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.5, 2, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("model", "n_built"),
+    [
+        (Hyper(lambda hp: mean(rate=10.0)), 1),
+        (Hyper(lambda hp: mean(eager=False, optimizer=decaying())), 1),
+        (Hyper(lambda hp: stacked(layers.GRU(3), masked=True, eager=False)), 1),
+        (
+            Hyper(
+                lambda hp: stacked(
+                    *(
+                        layers.Dropout(0.5),
+                        layers.GlobalMaxPooling1D(),
+                        layers.BatchNormalization(),
+                    ),
+                    optimizer=keras.optimizers.Adam(0.1, use_ema=True),
+                )
+            ),
+            1,
+        ),
+        (Noisy(lambda hp: mean(eager=False)), 1),
+        (NoisyByKeras(lambda hp: mean()), N_FOLDS),
+        (
+            Normalizing(lambda hp: stacked(layers.GlobalMaxPooling1D(), layers.Normalization())),
+            N_FOLDS,
+        ),
+        (WithFit(lambda hp: mean(rate=10.0)), N_FOLDS),
+        (Hyper(lambda hp: stacked(layers.GlobalMaxPooling1D(), Growing())), N_FOLDS),
+    ],
+)
+def test_folds_share_a_model_whose_training_changes_its_variables_alone(
+    model: Hyper, n_built: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, make = list[keras.Model](), model._make
+    monkeypatch.setattr(model, "_make", lambda hp: [built.append(make(hp)), built[-1]][1])
+    result = train(model=model)
+    assert len(built) == n_built
+    folds = [single(fold, model=model)[0] for fold in range(N_FOLDS)]
+    assert [epoch.metrics for epoch in result.folds] == [fold.metrics for fold in folds]
+    assert len({fold.metrics["val_loss"] for fold in folds}) == N_FOLDS
 
 
 @pytest.mark.parametrize(("numbers", "expected"), [([0, 1], 1), ([0, 0, 1], 0)])

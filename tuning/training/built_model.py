@@ -54,12 +54,18 @@ class EncodedSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltModel:
+    """`is_reused`: whether the model was trained on an earlier fold, so that its functions are
+    traced, and has its initial state again (`folds.Models`).
+    """
+
     hypermodel: keras_tuner.HyperModel
     hp: keras_tuner.HyperParameters
     model: keras.Model
     form: LossForm
+    predict: prediction.Predictor
     job: TrainingJob
     result: FitResult
+    is_reused: bool = False
 
     @property
     def batch_size(self) -> int:
@@ -139,7 +145,9 @@ class BuiltModel:
                 " layers in build(hp).",
             )
         # Functions that `adapt` called were traced with the earlier state of the layers.
-        self.model.train_function = self.model.test_function = self.model.predict_function = None
+        if not self.is_reused:
+            model = self.model
+            model.train_function = model.test_function = model.predict_function = None
         check_declared(self.hp, self.job.known)
         pairs = zip(values, trained, strict=True)
         return not all(np.array_equal(value, variable) for value, variable in pairs)
@@ -189,6 +197,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
         hp=hp,
         model=model,
         form=form,
+        predict=prediction.Predictor(model, form.to_probabilities),
         job=job,
         result=result,
     )

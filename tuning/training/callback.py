@@ -22,7 +22,6 @@ from tuning.outcomes import FailureReason
 from tuning.targets.target import Array
 from tuning.training import checkpoints
 from tuning.training.built_model import BuiltModel, EncodedSplit
-from tuning.training.prediction import Predictor
 from tuning.training.result import Answer, Epoch, Infeasible
 
 
@@ -75,9 +74,8 @@ class EvaluationCallback(keras.callbacks.Callback):
         self.state: dict[str, Array] = {}
         self.probabilities: Array | None = None  # The probabilities of the last evaluation.
         self._evaluated: Rows | None = None  # The rows of the last evaluation; None for all.
-        self._built, self._on_epoch = built, on_epoch
+        self._built, self._on_epoch, self._predict = built, on_epoch, built.predict
         self._is_stopped = False  # Unlike `result.stopped`, False in a training that is resumed.
-        self._predict = Predictor(built.model, built.form.to_probabilities)
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

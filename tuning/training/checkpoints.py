@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -55,13 +55,18 @@ def load(path: Path, model: keras.Model) -> FitResult:
     # A new model's optimizer has no variables before its first step.
     model.optimizer.build(model.trainable_variables)
     with np.load(path, allow_pickle=False) as saved:
-        assign_lookups(model, saved)
-        _assign(saved, _variables(model), path=path)
-        if GLOBAL_SEED in saved.files:
-            from keras.src.random.seed_generator import global_seed_generator
-
-            global_seed_generator().state.assign(saved[GLOBAL_SEED])
+        assign_state(model, saved, source=path)
         return structure(json.loads(saved[RESULT].tobytes()), FitResult)
+
+
+def assign_state(model: keras.Model, state: Mapping[str, Array], *, source: object) -> None:
+    """Assign the arrays of `state_of` to a model whose optimizer is built."""
+    assign_lookups(model, state)
+    _assign(state, _variables(model), source=source)
+    if GLOBAL_SEED in state:
+        from keras.src.random.seed_generator import global_seed_generator
+
+        global_seed_generator().state.assign(state[GLOBAL_SEED])
 
 
 def save_trained(path: Path, model: keras.Model) -> None:
@@ -72,7 +77,7 @@ def load_trained(path: Path, model: keras.Model) -> None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             assign_lookups(model, saved)
-            _assign(saved, model.variables, path=path)
+            _assign(saved, model.variables, source=path)
     except DAMAGED as error:
         raise ValueError(
             f"{path} must contain the variables of the model; it is missing, damaged or of another"
@@ -80,11 +85,11 @@ def load_trained(path: Path, model: keras.Model) -> None:
         ) from error
 
 
-def _assign(saved: Any, variables: list[keras.Variable], *, path: Path) -> None:
-    n_saved = len([name for name in saved.files if name.isdigit()])
+def _assign(saved: Mapping[str, Array], variables: list[keras.Variable], *, source: object) -> None:
+    n_saved = len([name for name in saved if name.isdigit()])
     if n_saved != len(variables):
         raise ValueError(
-            f"A checkpoint must fit its model; {path} has {n_saved} arrays, the model"
+            f"A checkpoint must fit its model; {source} has {n_saved} arrays, the model"
             f" {len(variables)}."
         )
     for number, variable in enumerate(variables):

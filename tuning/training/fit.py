@@ -27,7 +27,7 @@ from tuning.outcomes import FailureReason
 from tuning.spaces.keras_settings import clear_session, keras_settings_of
 from tuning.spaces.loading import has_own_fit
 from tuning.targets.target import Array
-from tuning.training import checkpoints, prediction
+from tuning.training import checkpoints
 from tuning.training.built_model import (
     BuiltModel,
     EncodedSplit,
@@ -50,6 +50,7 @@ def fit(
     validation: LabeledTexts | None,
     on_epoch: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
     idle_seconds: float = 0.0,
+    build: Callable[[keras_tuner.HyperModel, TrainingJob], BuiltModel] | None = None,
 ) -> tuple[keras.Model, FitResult]:
     """Train one configuration from its start, or from the checkpoint at which it was paused.
 
@@ -62,13 +63,13 @@ def fit(
             (`BuiltModel.n_epochs`), and `on_epoch` gets the training metrics.
         on_epoch: called after each epoch; its answer decides whether the training goes on.
         idle_seconds: time for which the process has waited for this training.
+        build: returns the model to train, by default `build_anew`.
     """
     timings = Timings({"idle": idle_seconds})
     with keras_settings_of(hypermodel):
-        _prepare_process(job.seed)
         splits = [split for split in (train, validation) if split]
         with _nan_explained(hypermodel, job, splits), _infeasible_errors():
-            built = build_model(hypermodel, job)
+            built = (build or build_anew)(hypermodel, job)
             train_split = built.encode(train)
             is_fitted = built.adapt(train_split)
             # After `adapt`, because a model of texts can't be called without its vocabulary.
@@ -112,14 +113,15 @@ def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltM
     return built
 
 
-def _prepare_process(seed: int) -> None:
+def build_anew(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
     # Without this call a process grew by 1.1 MB in each training, with it not at all (60 trainings
     # of a small model). It comes first: the session refers to the memory that is returned, the peak
     # must not include that memory, and Keras keeps the seed of a process in its session.
     clear_session()
     return_memory()
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(job.seed)
     reset_peak_memory()
+    return build_model(hypermodel, job)
 
 
 def _complete(built: BuiltModel, train: EncodedSplit, timings: Timings) -> None:
@@ -141,8 +143,7 @@ def _save_predictions(
 ) -> None:
     # A hypermodel's own `fit` may have changed the weights since the last evaluation.
     if probabilities is None or has_own_fit(built.hypermodel):
-        predict = prediction.Predictor(built.model, built.form.to_probabilities)
-        probabilities = predict(validation.view, target=built.job.target)
+        probabilities = built.predict(validation.view, target=built.job.target)
     keep_probabilities(Path(built.job.predictions or ""), probabilities)
 
 
@@ -195,8 +196,7 @@ def _nan_explained(
 def _gives_nan_without_words(
     hypermodel: keras_tuner.HyperModel, job: TrainingJob, splits: list[LabeledTexts]
 ) -> bool:
-    _prepare_process(job.seed)
-    built = build_model(hypermodel, replace(job, resume=False))
+    built = build_anew(hypermodel, replace(job, resume=False))
     built.adapt(built.encode(splits[0]))
     split = next(split for split in splits if (split.texts.lengths == 0).any())
     row = np.flatnonzero(split.texts.lengths == 0)[:1]

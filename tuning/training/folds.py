@@ -11,24 +11,35 @@ because each fold begins with new weights.
 from __future__ import annotations
 
 import math
+import random
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import keras
 import keras_tuner
 import numpy as np
+from keras.src.backend.common.global_state import get_global_attribute
 
 from tuning.data.redraw import redrawn
 from tuning.data.rows import Rows
 from tuning.evaluation.predictions import read_probabilities
 from tuning.inputs.contract import LabeledTexts, resplit
+from tuning.spaces.loading import has_own_fit
 from tuning.targets.target import Array
 from tuning.training import checkpoints
-from tuning.training.fit import fit, keep_probabilities
+from tuning.training.architecture import is_stock
+from tuning.training.built_model import BuiltModel
+from tuning.training.fit import build_anew, fit, keep_probabilities
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
+
+# Models with more parameters are built for each fold. A copy of their initial state, with that of
+# Adam, would need more than 120 MB, and their epochs take longer than the tracing.
+MAX_PARAMETERS = 10_000_000
 
 
 def fit_folds(
@@ -48,7 +59,7 @@ def fit_folds(
     result = checkpoints.read_result(Path(job.checkpoint or "")) if job.resume else None
     result = result or FitResult()
     probabilities: Array | None = None
-    folds = redrawn(rows, job.redraw)
+    folds, models = redrawn(rows, job.redraw), Models()
     for fold, places in enumerate(folds[len(result.folds) :], start=len(result.folds)):
         started = time.perf_counter()
         of_train, of_validation = resplit(train, validation, places)
@@ -62,13 +73,13 @@ def fit_folds(
             limits={} if fold else job.limits,
             measure_latency=job.measure_latency and not fold,
         )
-        # The model is not kept while the next fold is trained.
         own = fit(
             hypermodel,
             own_job,
             train=of_train,
             validation=of_validation,
             idle_seconds=idle_seconds,
+            build=models,
         )[1]
         kept = read_probabilities(predictions) if predictions else None
         if predictions:
@@ -90,6 +101,53 @@ def fit_folds(
     if job.predictions and probabilities is not None:
         keep_probabilities(Path(job.predictions), probabilities)
     return result
+
+
+class Models:
+    """Builds the models of the folds of one configuration.
+
+    All folds begin with the same weights and random states, so the model of the first fold gets its
+    initial state again for the next one. On small data, tracing the functions of a new model would
+    take most of the time. The result is the same to the bit.
+    """
+
+    def __init__(self) -> None:
+        self._built: BuiltModel | None = None  # None until a model can be reused.
+        self._state: dict[str, Array] = {}
+        self._random: tuple[Any, Any] = (None, None)
+
+    def __call__(self, hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
+        if self._built is None or _has_global_seed():
+            built = build_anew(hypermodel, job)
+            if _is_reusable(built):
+                self._built, self._state = built, checkpoints.state_of(built.model)
+                self._random = random.getstate(), np.random.get_state()
+            return built
+        keras.utils.set_random_seed(job.seed)
+        random.setstate(self._random[0])  # `build` has drawn from them.
+        np.random.set_state(self._random[1])
+        model = self._built.model
+        checkpoints.assign_state(model, self._state, source="the state of the first fold")
+        model.stop_training = False
+        result = FitResult(n_parameters=self._built.result.n_parameters)
+        return replace(self._built, job=job, result=result, is_reused=True)
+
+
+def _has_global_seed() -> bool:
+    return get_global_attribute(checkpoints.GLOBAL_SEED) is not None
+
+
+def _is_reusable(built: BuiltModel) -> bool:
+    """Return whether all that a training changes in a model is the values of its variables."""
+    model = built.model
+    return (
+        not has_own_fit(built.hypermodel)
+        and model.count_params() <= MAX_PARAMETERS
+        # The code of the user, and a layer that is adapted, may keep a state of another kind.
+        and not any(hasattr(layer, "adapt") for layer in model._flatten_layers())
+        and is_stock(model)
+        and not _has_global_seed()
+    )
 
 
 def _with_fold(result: FitResult, own: FitResult, job: TrainingJob, *, seconds: float) -> FitResult:

@@ -73,7 +73,11 @@ def train_epochs(
             stack.enter_context(fast_products(built.model, on_bfloat16=record))
         for name, part in train.view.inputs.items():
             if kind_of(name) is IDS and not has_fit:
-                stack.enter_context(without_padding(built.model, part.lengths))
+                lengths = part.lengths
+                if callback.validation:  # All folds have the same texts, and train in the same way.
+                    of_validation = callback.validation.view.inputs[name].lengths
+                    lengths = np.concatenate([lengths, of_validation])
+                stack.enter_context(without_padding(built.model, lengths))
         if begins_at_0:
             callback.end_epoch(0, {})
         if begins_at_0 and built.model.stop_training:
@@ -111,7 +115,8 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
     rows = np.arange(2)
     batch = [without_objects(train.view.batch(rows)), train.targets[rows]]
     batch += [] if train.weights is None else [train.weights[rows]]
-    trace_steps(model, data.element_spec, batch=tuple(batch))
+    if not built.is_reused:
+        trace_steps(model, data.element_spec, batch=tuple(batch))
     callback.timings.lap("first_step")
     model.fit(
         data,
