@@ -83,6 +83,7 @@ def stacked(
     optimizer: Any = None,
     loss: Any = "binary_crossentropy",
     eager: bool = True,
+    jit_compile: Any = "auto",
 ) -> keras.Model:
     """Return a compiled model: input, embedding, the given layers, and one sigmoid unit. The
     optimizer is gradient descent by default.
@@ -98,7 +99,7 @@ def stacked(
         ]
     )
     optimizer = optimizer or keras.optimizers.SGD(rate)
-    model.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=eager)
+    model.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=eager, jit_compile=jit_compile)
     return model
 
 

@@ -1,7 +1,8 @@
 """A training on folds: its result is the mean of as many trainings, also after a pause."""
 
+import contextlib
+import itertools
 import math
-import random
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,14 +12,27 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.numbered import TWO
-from tests.training.test_fit import TRAIN, VALIDATION, VALUES, Hyper, layers, mean, stacked
+from tests.training.test_fit import (
+    LENGTH,
+    TRAIN,
+    VALIDATION,
+    VALUES,
+    Hyper,
+    layers,
+    mean,
+    stacked,
+)
 from tuning.config import TrainConfig
 from tuning.data.redraw import redrawn
 from tuning.data.rows import Redraw, Rows
 from tuning.evaluation.predictions import read_probabilities
 from tuning.inputs.contract import resplit
+from tuning.models import FittedStart
+from tuning.padding import packing
+from tuning.training import loops
 from tuning.training.fit import fit
 from tuning.training.folds import fit_folds
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
@@ -72,24 +86,16 @@ def test_result_is_the_mean_of_as_many_trainings_on_the_redrawn_rows() -> None:
     assert (result.stopped, result.paused) == (False, False)
 
 
-class Noisy(Hyper):
-    """Its `adapt` adds random numbers to the embedding."""
+class Ours(FittedStart, Hyper):
+    """Has no n-grams, so its `adapt` changes nothing."""
 
-    @staticmethod
-    def draw(shape: tuple[int, ...]) -> Any:
-        return np.random.standard_normal(shape) * random.random()
 
-    def build(self, hp: Any) -> keras.Model:
-        np.random.random()
-        return super().build(hp)
+class Pretrained(Hyper):
+    """Its `adapt` trains the model with targets of another shape."""
 
     def adapt(self, hp: Any, model: keras.Model, x: Any, y: Any) -> None:
-        table = model.layers[0].embeddings
-        table.assign(table + self.draw(table.shape) * len(y))
-
-
-class NoisyByKeras(Noisy):
-    draw = staticmethod(keras.random.normal)
+        rows = np.concatenate(list(x))
+        model.fit(rows, np.asarray(y, np.float32), verbose=0)
 
 
 class Normalizing(Hyper):
@@ -111,6 +117,11 @@ class Growing(layers.Layer):
     def call(self, inputs: Any) -> Any:
         self.n_calls += 1
         return inputs * self.n_calls
+
+
+def distributed(hp: Any) -> keras.Model:
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        return mean(eager=False, optimizer="adam")
 
 
 def decaying() -> keras.optimizers.Optimizer:
@@ -136,8 +147,10 @@ def decaying() -> keras.optimizers.Optimizer:
             ),
             1,
         ),
-        (Noisy(lambda hp: mean(eager=False)), 1),
-        (NoisyByKeras(lambda hp: mean()), N_FOLDS),
+        (Ours(lambda hp: mean(eager=False)), 1),
+        (Pretrained(lambda hp: mean(eager=False, length=LENGTH)), N_FOLDS),
+        (Hyper(lambda hp: mean(jit_compile=True, eager=False)), N_FOLDS),
+        (Hyper(distributed), 1),
         (
             Normalizing(lambda hp: stacked(layers.GlobalMaxPooling1D(), layers.Normalization())),
             N_FOLDS,
@@ -156,6 +169,25 @@ def test_folds_share_a_model_whose_training_changes_its_variables_alone(
     folds = [single(fold, model=model)[0] for fold in range(N_FOLDS)]
     assert [epoch.metrics for epoch in result.folds] == [fold.metrics for fold in folds]
     assert len({fold.metrics["val_loss"] for fold in folds}) == N_FOLDS
+
+
+def test_a_fold_leaves_out_the_padding_although_the_fold_before_did_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the order of time, the first fold may have only long texts."""
+    monkeypatch.setattr(packing, "WORTHWHILE", 1.0)
+    has_long_texts, without_padding = itertools.cycle([True, False, False]), loops.without_padding
+    monkeypatch.setattr(
+        loops,
+        "without_padding",
+        lambda *arguments: (
+            contextlib.nullcontext(False) if next(has_long_texts) else without_padding(*arguments)
+        ),
+    )
+    join, traced = packing.join, []
+    monkeypatch.setattr(packing, "join", lambda *args: [traced.append(args), join(*args)][1])
+    train(model=Hyper(lambda hp: mean(masked=True, eager=False)))
+    assert traced
 
 
 @pytest.mark.parametrize(("numbers", "expected"), [([0, 1], 1), ([0, 0, 1], 0)])

@@ -10,7 +10,7 @@ import math
 import random
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,8 @@ class EncodedSplit:
 @dataclass(frozen=True, kw_only=True)
 class BuiltModel:
     """`is_reused`: whether the model was trained on an earlier fold, so that its functions are
-    traced, and has its initial state again (`folds.Models`).
+    traced, and has its initial state again (`folds.Models`). `traced`: for each fold so far,
+    whether its steps leave out the padding.
     """
 
     hypermodel: keras_tuner.HyperModel
@@ -66,6 +67,7 @@ class BuiltModel:
     job: TrainingJob
     result: FitResult
     is_reused: bool = False
+    traced: list[bool] = field(default_factory=list)
 
     @property
     def batch_size(self) -> int:

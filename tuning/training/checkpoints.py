@@ -52,8 +52,7 @@ def load(path: Path, model: keras.Model) -> FitResult:
     """Assign the state in a checkpoint to a model whose layers are built, and return the result so
     far.
     """
-    # A new model's optimizer has no variables before its first step.
-    model.optimizer.build(model.trainable_variables)
+    _build_optimizer(model)
     with np.load(path, allow_pickle=False) as saved:
         assign_state(model, saved, source=path)
         return structure(json.loads(saved[RESULT].tobytes()), FitResult)
@@ -115,14 +114,20 @@ def state_of(model: keras.Model) -> dict[str, Array]:
     """
     from keras.src.backend.common.global_state import get_global_attribute
 
-    if not model.optimizer.built:  # A training may pause after epoch 0, before its first step.
-        model.optimizer.build(model.trainable_variables)
+    _build_optimizer(model)
     state = _numbered(_variables(model))
     # Calls of `keras.random` without a seed draw from this generator, which the first such call
     # makes.
     generator = get_global_attribute(GLOBAL_SEED)
     state |= lookup_state(model)
     return state if generator is None else {**state, GLOBAL_SEED: np.array(generator.state)}
+
+
+def _build_optimizer(model: keras.Model) -> None:
+    # The optimizer of a new model, or of one that pauses after epoch 0, has no variables yet.
+    if not model.optimizer.built:
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
 
 
 def _numbered(variables: list[keras.Variable]) -> dict[str, Array]:

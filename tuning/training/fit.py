@@ -27,7 +27,7 @@ from tuning.outcomes import FailureReason
 from tuning.spaces.keras_settings import clear_session, keras_settings_of
 from tuning.spaces.loading import has_own_fit
 from tuning.targets.target import Array
-from tuning.training import checkpoints
+from tuning.training import checkpoints, prediction
 from tuning.training.built_model import (
     BuiltModel,
     EncodedSplit,
@@ -42,6 +42,17 @@ from tuning.training.result import Answer, Epoch, FitResult, Infeasible, OverLim
 logger = logging.getLogger(__name__)
 
 
+def build_anew(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
+    # Without this call a process grew by 1.1 MB in each training, with it not at all (60 trainings
+    # of a small model). It comes first: the session refers to the memory that is returned, the peak
+    # must not include that memory, and Keras keeps the seed of a process in its session.
+    clear_session()
+    return_memory()
+    keras.utils.set_random_seed(job.seed)
+    reset_peak_memory()
+    return build_model(hypermodel, job)
+
+
 def fit(
     hypermodel: keras_tuner.HyperModel,
     job: TrainingJob,
@@ -50,7 +61,7 @@ def fit(
     validation: LabeledTexts | None,
     on_epoch: Callable[[Epoch], Answer] = lambda epoch: Answer.GO_ON,
     idle_seconds: float = 0.0,
-    build: Callable[[keras_tuner.HyperModel, TrainingJob], BuiltModel] | None = None,
+    build: Callable[[keras_tuner.HyperModel, TrainingJob], BuiltModel] = build_anew,
 ) -> tuple[keras.Model, FitResult]:
     """Train one configuration from its start, or from the checkpoint at which it was paused.
 
@@ -63,13 +74,13 @@ def fit(
             (`BuiltModel.n_epochs`), and `on_epoch` gets the training metrics.
         on_epoch: called after each epoch; its answer decides whether the training goes on.
         idle_seconds: time for which the process has waited for this training.
-        build: returns the model to train, by default `build_anew`.
+        build: returns the model that is trained.
     """
     timings = Timings({"idle": idle_seconds})
     with keras_settings_of(hypermodel):
         splits = [split for split in (train, validation) if split]
         with _nan_explained(hypermodel, job, splits), _infeasible_errors():
-            built = (build or build_anew)(hypermodel, job)
+            built = build(hypermodel, job)
             train_split = built.encode(train)
             is_fitted = built.adapt(train_split)
             # After `adapt`, because a model of texts can't be called without its vocabulary.
@@ -113,17 +124,6 @@ def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltM
     return built
 
 
-def build_anew(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
-    # Without this call a process grew by 1.1 MB in each training, with it not at all (60 trainings
-    # of a small model). It comes first: the session refers to the memory that is returned, the peak
-    # must not include that memory, and Keras keeps the seed of a process in its session.
-    clear_session()
-    return_memory()
-    keras.utils.set_random_seed(job.seed)
-    reset_peak_memory()
-    return build_model(hypermodel, job)
-
-
 def _complete(built: BuiltModel, train: EncodedSplit, timings: Timings) -> None:
     result = built.result
     if not result.history:
@@ -141,9 +141,10 @@ def _complete(built: BuiltModel, train: EncodedSplit, timings: Timings) -> None:
 def _save_predictions(
     built: BuiltModel, validation: EncodedSplit, probabilities: Array | None
 ) -> None:
-    # A hypermodel's own `fit` may have changed the weights since the last evaluation.
+    # A hypermodel's own `fit` may have changed the model since the last evaluation.
     if probabilities is None or has_own_fit(built.hypermodel):
-        probabilities = built.predict(validation.view, target=built.job.target)
+        predict = prediction.Predictor(built.model, built.form.to_probabilities)
+        probabilities = predict(validation.view, target=built.job.target)
     keep_probabilities(Path(built.job.predictions or ""), probabilities)
 
 

@@ -5,30 +5,27 @@ epoch. The result of the configuration is the mean over the folds.
 The coordinator gets the mean over the folds so far after each fold, and may pause the training
 there. A checkpoint is written after each fold, so a search that is interrupted or killed loses at
 most one fold. On Ray, the checkpoint is sent only when a training ends. It contains no weights,
-because each fold begins with new weights.
+because each fold begins with the same initial weights.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import keras
 import keras_tuner
 import numpy as np
-from keras.src.backend.common.global_state import get_global_attribute
 
 from tuning.data.redraw import redrawn
 from tuning.data.rows import Rows
 from tuning.evaluation.predictions import read_probabilities
 from tuning.inputs.contract import LabeledTexts, resplit
+from tuning.models import FittedStart
 from tuning.spaces.loading import has_own_fit
 from tuning.targets.target import Array
 from tuning.training import checkpoints
@@ -104,49 +101,40 @@ def fit_folds(
 
 
 class Models:
-    """Builds the models of the folds of one configuration.
+    """Builds the model of the first fold, and gives this model its initial state for each other
+    fold. On small data, tracing the functions of a new model would take most of the time.
 
-    All folds begin with the same weights and random states, so the model of the first fold gets its
-    initial state again for the next one. On small data, tracing the functions of a new model would
-    take most of the time. The result is the same to the bit.
+    The metrics equal those of new models to the bit. A model is built for each fold if its training
+    may change more than the values of its variables.
     """
 
     def __init__(self) -> None:
-        self._built: BuiltModel | None = None  # None until a model can be reused.
-        self._state: dict[str, Array] = {}
-        self._random: tuple[Any, Any] = (None, None)
+        self._first: tuple[BuiltModel, dict[str, Array]] | None = None
 
     def __call__(self, hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
-        if self._built is None or _has_global_seed():
+        if self._first is None:
             built = build_anew(hypermodel, job)
             if _is_reusable(built):
-                self._built, self._state = built, checkpoints.state_of(built.model)
-                self._random = random.getstate(), np.random.get_state()
+                self._first = built, checkpoints.state_of(built.model)
             return built
-        keras.utils.set_random_seed(job.seed)
-        random.setstate(self._random[0])  # `build` has drawn from them.
-        np.random.set_state(self._random[1])
-        model = self._built.model
-        checkpoints.assign_state(model, self._state, source="the state of the first fold")
-        model.stop_training = False
-        result = FitResult(n_parameters=self._built.result.n_parameters)
-        return replace(self._built, job=job, result=result, is_reused=True)
-
-
-def _has_global_seed() -> bool:
-    return get_global_attribute(checkpoints.GLOBAL_SEED) is not None
+        built, state = self._first
+        checkpoints.assign_state(built.model, state, source="the state of the first fold")
+        built.model.stop_training = False
+        result = FitResult(n_parameters=built.result.n_parameters)
+        return replace(built, job=job, result=result, is_reused=True)
 
 
 def _is_reusable(built: BuiltModel) -> bool:
-    """Return whether all that a training changes in a model is the values of its variables."""
-    model = built.model
+    model, adapt = built.model, getattr(built.hypermodel, "adapt", None)
     return (
         not has_own_fit(built.hypermodel)
-        and model.count_params() <= MAX_PARAMETERS
-        # The code of the user, and a layer that is adapted, may keep a state of another kind.
-        and not any(hasattr(layer, "adapt") for layer in model._flatten_layers())
+        # The user's code, and a layer that is adapted, may keep a state of another kind.
+        and (adapt is None or getattr(adapt, "__func__", None) is FittedStart.adapt)
         and is_stock(model)
-        and not _has_global_seed()
+        and not any(hasattr(layer, "adapt") for layer in model._flatten_layers())
+        # A training may switch XLA off.
+        and model.jit_compile is not True
+        and model.count_params() <= MAX_PARAMETERS
     )
 
 

@@ -73,11 +73,10 @@ def train_epochs(
             stack.enter_context(fast_products(built.model, on_bfloat16=record))
         for name, part in train.view.inputs.items():
             if kind_of(name) is IDS and not has_fit:
-                lengths = part.lengths
-                if callback.validation:  # All folds have the same texts, and train in the same way.
-                    of_validation = callback.validation.view.inputs[name].lengths
-                    lengths = np.concatenate([lengths, of_validation])
-                stack.enter_context(without_padding(built.model, lengths))
+                is_packed = stack.enter_context(without_padding(built.model, part.lengths))
+                built.traced.append(is_packed)
+                if len(set(built.traced[-2:])) > 1:  # The steps of the fold before do not fit.
+                    built.model.train_function = None
         if begins_at_0:
             callback.end_epoch(0, {})
         if begins_at_0 and built.model.stop_training:
@@ -115,7 +114,7 @@ def _keras_fit(built: BuiltModel, callback: EvaluationCallback, *, train: Encode
     rows = np.arange(2)
     batch = [without_objects(train.view.batch(rows)), train.targets[rows]]
     batch += [] if train.weights is None else [train.weights[rows]]
-    if not built.is_reused:
+    if model.train_function is None:  # A model that is reused has it.
         trace_steps(model, data.element_spec, batch=tuple(batch))
     callback.timings.lap("first_step")
     model.fit(
