@@ -316,16 +316,18 @@ class Trainer:
         job = TrainingJob(
             values=values, target=self._corpus.target, train=TRAIN, seed=seed, n_epochs=epochs
         )
-        from tuning.training.folds import Models  # The import loads Keras, which takes seconds.
+        # The imports load Keras, which takes seconds.
+        from tuning.training.fit import build_anew
+        from tuning.training.folds import Models
 
-        build = Models() if len(pairs) > 1 else None
+        build = Models() if len(pairs) > 1 else build_anew
         return [self._train(job, *pair, build=build) for pair in pairs]
 
-    def _train(self, job: TrainingJob, train: Any, validation: Any, **options: Any) -> Training:
+    def _train(self, job: TrainingJob, train: Any, validation: Any, *, build: Any) -> Training:
         from tuning.training.fit import fit
 
         started = time.process_time()
-        result = fit(self._hypermodel, job, train=train, validation=validation, **options)[1]
+        result = fit(self._hypermodel, job, train=train, validation=validation, build=build)[1]
         seconds = time.process_time() - started
         share = sum(result.seconds[phase] for phase in EVALUATION) / busy_seconds(result.seconds)
         return Training(
