@@ -277,6 +277,7 @@ $(uv): requirements.lock | $(VENV)/bin/python
 	@awk '/^[^ ]/ {own = /^uv==/} own' $< > $(VENV)/uv.lock
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes \
 	  --requirement $(VENV)/uv.lock
+	@touch $@
 
 $(VENV)/.installed: requirements.lock pyproject.toml | $(uv)
 	@echo "Installing the packages of $< in $(VENV), 3.2 GB: up to 2 minutes, once."

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import folds
@@ -102,6 +103,21 @@ def test_folds_after_the_first_share_its_model_until_a_pause() -> None:
     assert [seconds for _, seconds in trial.steps.values()] == pytest.approx([1.5, 0.7, 0.7])
     assert trial.seconds_anew == pytest.approx(4.5)
     assert trial.seconds_of_resuming(2) == pytest.approx(0.8)
+
+
+@pytest.mark.slow
+def test_trainer_trains_on_folds_that_share_a_model_and_on_other_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds, "N_TRUTH", 20)
+    texts = [f"{'good' if row % 2 else 'bad'} number {row}" for row in range(90)]
+    rows = pd.DataFrame({"text": texts, "label": np.arange(90) % 2})
+    rows.to_csv(tmp_path / "reviews.csv", index=False)
+    data, space = DataConfig(data=str(tmp_path / "reviews.csv")), "search_spaces/mean_embedding.py"
+    trainer = folds.Trainer(data, space, tmp_path, n_rows=60, seed=0)
+    values = draw(space, n_trials=1, seed=0)[0]
+    numbers = [len(trainer(values, rows, 3, 1)) for rows in Rows]
+    assert numbers == [AUTO_FOLDS, 1, 1, 1]
 
 
 def test_folds_choose_better_than_one_noisy_split() -> None:

@@ -248,3 +248,8 @@ def test_columns_of_several_labels_without_names_are_numbered(kind: Callable[[An
 def test_unknown_kind_is_refused() -> None:
     with pytest.raises(ArgumentError, match="kind must be one of"):
         source_of(Data(texts=["x"], labels=["a"], kind="label"))
+
+
+def test_a_column_that_the_frame_lacks_is_refused_before_a_folder_is_made() -> None:
+    with pytest.raises(DataError, match=r"group_column must be one of .*; received 'vendor'"):
+        source_of(Data(make_reviews(), group_column="vendor"))

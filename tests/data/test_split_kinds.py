@@ -312,11 +312,14 @@ def test_groups_and_times_of_columns_reach_the_corpus(tmp_path: Path) -> None:
     days = [splits.frames[name]["time"] for name in SPLITS]
     assert days[0].max() < days[1].min() and days[1].max() < days[2].min()
     assert [len(part) for part in days] == [84, 18, 18]
-    assert "in the order of day" in corpus.card.split_rule
+    assert corpus.card.split_rule.startswith(
+        f"The rows are in the order of day: first train, then validation (from {days[1].min()}),"
+        f" then test (from {days[2].min()}), and no text"
+    )
     _, splits = prepared(tmp_path, DataConfig(data=path, time_column="day", group_column="shop"))
     shops = [{*frame["group"]} - {""} for frame in splits.frames.values()]
     assert shops[0].isdisjoint(shops[1] | shops[2]) and shops[1].isdisjoint(shops[2])
-    assert splits.sentence.endswith("All rows with the same shop count by their last.")
+    assert splits.sentence.endswith(" A shop counts with the time of its last row.")
 
 
 def test_rows_go_where_a_column_says_and_copies_leave_train(tmp_path: Path) -> None:
@@ -352,7 +355,7 @@ def test_rows_go_where_a_column_says_and_copies_leave_train(tmp_path: Path) -> N
             {"time_column": "note"},
             [f"2020-01-{n % 28 + 1:02}" for n in range(120)],
             "2001-01-01",
-            "in the order of note: first train, then validation, and",
+            r"in the order of note: first train, then validation \(from 2020-01-\d\d\), and",
         ),
     ],
 )

@@ -17,7 +17,7 @@ from tests.confirmations import (
     with_repeats,
 )
 from tuning.confirmation.plan import plan_confirmation
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.rounds import Confirmation, Purpose
 from tuning.evaluation.statistics import Interval
 from tuning.report.confirmation import finalist_rows, missed_sentences, plan, sentences
 
@@ -65,13 +65,17 @@ def test_random_split_s_promise_is_that_of_the_present_best() -> None:
         replace(best, repeats={1: 0.93, 2: 0.94, 3: None}),
     ]
     assert "random split" not in text_of(replace(made, on_random_splits=repeated[:1]))
-    assert f"{promise} in the place of 0.903." in text_of(replace(made, on_random_splits=repeated))
+    assert f"{promise} in the place of 0.903 (means" in text_of(
+        replace(made, on_random_splits=repeated)
+    )
     equal = [replace(best, repeats={1: 0.9032})]
-    promise = "a random split would have promised 0.903, no better than 0.903."
+    promise = "a random split would have promised 0.903, no better than 0.903 (means"
     assert promise in text_of(replace(made, on_random_splits=equal))
-    of_folds = [replace(best, repeats={1: 0.95}, folds={1: [0.94, 0.96]})]
+    of_folds = replace(made, on_random_splits=[replace(best, repeats={}, folds={})]).with_repeat(
+        *(best.trial, 1, 0.95), seconds=1.0, purpose=Purpose.RANDOM_SPLIT, folds=[0.94, 0.96]
+    )
     promise = "On validation rows, random folds would have promised 0.95"
-    assert promise in text_of(replace(made, on_random_splits=of_folds))
+    assert promise in text_of(of_folds)
 
 
 @pytest.mark.parametrize(

@@ -456,6 +456,14 @@ def test_hyperparameter_under_two_conditions_stands_in_the_table() -> None:
     )
 
 
+def test_a_paused_trial_is_not_running() -> None:
+    study = optuna.create_study(direction="maximize")
+    study.ask().set_user_attr("paused", True)
+    study.ask()
+    header, rows = trial_rows(summarize(study, metric="val_accuracy"), SearchSpace("x", ()))
+    assert [row[header.index("state")] for row in rows] == ["paused", "running"]
+
+
 def test_seconds_of_a_trial_do_not_count_waiting() -> None:
     study = many_trials(8)
     trial = study.trials[3]

@@ -19,6 +19,7 @@ from tests.stored_documents import CARD, TEST_SCORES
 from tests.studies import many_trials
 from tuning.atomic_io import read_json
 from tuning.config import SPLITS
+from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.documents import write
 from tuning.evaluation.linear_reference import LinearReference, LinearTask
@@ -88,6 +89,13 @@ def test_confirmed_best_behind_the_linear_model_is_a_warning_with_both_values(
         assert "make tune STUDY=s TRIALS=N" in sentence and "make spaces" in sentence
 
 
+def test_a_model_with_the_linear_model_s_values_is_not_behind_it_by_its_corrected_mean() -> None:
+    estimates = estimate(with_repeats({3: [0.78, 0.79, 0.80], 1: [0.77, 0.76, 0.79], 0: [0.7] * 3}))
+    assert estimates is not None and estimates.means[3].value < 0.79
+    assert not behind_linear(reference(0.79), estimates.confirmation, study="s")
+    assert behind_linear(reference(0.7901), estimates.confirmation, study="s")
+
+
 def first_section(results: ResultsDir) -> str:
     """Write the report of the study "s", and return its first screen."""
     page, _ = write_report(StudyHandle.of(results, "s"))
@@ -100,7 +108,9 @@ def test_first_screen_after_an_export_compares_on_the_test_split_alone(results: 
     assert "on words &amp; pairs) has a validation accuracy of 0.9876" in before
     assert "is behind" not in before
     confirmed(0.5).save(folder)
-    assert "is behind the linear model" in first_section(results)
+    behind = first_section(results)
+    assert "is behind the linear model" in behind
+    assert "<code>make spaces</code> lists them" in behind
     write(folder.test_path, compared(linear=(0.0, -0.01, 0.01)))
     first = first_section(results)
     assert "Use the exported model" in first
@@ -322,7 +332,7 @@ def test_answer_after_fresh_splits_compares_with_the_linear_model_on_its_rows(
     sentence = answer(summary, confirmation, None, reference(linear))
     assert sentence.startswith(f"{'Do not use' if is_behind else 'Use'} trial {number}")
     own = f"The linear model has {linear:.4f} on the study's own split."
-    promised = "On validation rows, a random split would have promised 0.950 in the place of 0.8"
+    promised = "On validation rows, a random split would have promised 0.950 in the place of 0.870"
     assert f"{own} {promised}" in sentence
     assert bool(behind_linear(reference(linear), confirmation, study="s")) is is_behind
     scores = dict(TEST_SCORES.scores)

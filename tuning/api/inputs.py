@@ -89,7 +89,7 @@ def frame_of(
     Lists of labels are JSON. A column that is None is the first known name.
     """
     from tuning.data.sources import several_columns
-    from tuning.data.tables import choose_column
+    from tuning.data.tables import choose_column, named_column
     from tuning.targets.kinds import KINDS
 
     data = data.set_axis([str(name) for name in data.columns], axis=1)
@@ -103,6 +103,8 @@ def frame_of(
             f" names; the data frame has {', '.join(data.columns)}, of which"
             f" {', '.join(map(repr, used))} are used."
         )
+    for flag, name in given(**of_rows).items():
+        named_column(data.columns, name, flag)
     for value in data[texts].dropna():
         if not isinstance(value, str):
             raise DataError(f"The column {texts!r} must have texts; it has {value!r}.")

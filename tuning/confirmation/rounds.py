@@ -275,7 +275,7 @@ class Confirmation:
         there are any. The values of folds count as such if each seed draws its own. Seconds count
         for finalists and pruned trials.
         """
-        folds = folds if self.is_resplit else ()
+        folds = folds if self.is_resplit or purpose is Purpose.RANDOM_SPLIT else ()
         # A trial may be in several lists, such as `pruned` and `others`. Only pruned trials are
         # trained on `search_seed`, which is none of `seeds`.
         name = purpose.value if seed in self.seeds else "pruned"

@@ -6,7 +6,7 @@ Each kind is a module that has the members of `SplitKind`, and an entry in `SPLI
 import hashlib
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -141,7 +141,12 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
         target,
         len(texts) - int(texts.max()) - 1,
         _fingerprint(frames, target),
-        sentence=_sentence(kind, config, drawn, n_shared=_n_shared(rows, parts, drawn)),
+        sentence=_sentence(
+            kind,
+            config,
+            {name: _begin(frame, rows, parts == SPLITS.index(name)) for name in drawn},
+            n_shared=_n_shared(rows, parts, drawn),
+        ),
         n_left_out=int((parts == LEFT_OUT).sum()),
         draws_validation="validation" in drawn,
         known_rows=_at(np.concatenate([np.flatnonzero(parts == n) for n in (0, 1)]), rows, target),
@@ -272,11 +277,23 @@ def _n_shared(rows: Rows, parts: Parts, drawn: Sequence[str]) -> int:
     return n_shared
 
 
-def _sentence(kind: SplitKind, config: DataConfig, drawn: Sequence[str], *, n_shared: int) -> str:
-    order = ", then ".join([SPLITS[0], *drawn])
+def _begin(frame: pd.DataFrame, rows: Rows, is_in_part: npt.NDArray[np.bool_]) -> str:
+    # A group counts by its last row, so the first row of a part says little.
+    if rows.times is None or rows.groups is not None:
+        return ""
+    places = np.flatnonzero(is_in_part)
+    return f" (from {frame['time'].iloc[places[rows.times[places].argmin()]].strip()})"
+
+
+def _sentence(
+    kind: SplitKind, config: DataConfig, begins: Mapping[str, str], *, n_shared: int
+) -> str:
+    """`begins`: the begin of each split that was drawn, or an empty text."""
+    drawn = [*begins]
+    order = ", then ".join([SPLITS[0], *map("".join, begins.items())])
     sentence = kind.SENTENCE.format(group=config.group_column, time=config.time_column, order=order)
     if config.group_column and config.time_column:
-        sentence = f"{sentence} All rows with the same {config.group_column} count by their last."
+        sentence = f"{sentence} A {config.group_column} counts with the time of its last row."
     if drawn == [*SPLITS[1:]]:
         return sentence
     source = f"by the column {config.split_column}" if config.split_column else "by their files"

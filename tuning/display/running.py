@@ -24,6 +24,7 @@ class Display:
         self._study, self._metric = study, metric
         self._shown = contextlib.ExitStack()  # The bar that is shown now.
         self._step: Callable[[str, float], None] | None = None
+        self._has_folds = False
         self._seconds = 0.0  # Expected worker seconds of the confirmation at its end.
 
     def __enter__(self) -> Self:
@@ -44,7 +45,7 @@ class Display:
             case events.SearchStarted(opened):
                 self._start(opened)
             case events.LinearModelTrained(reference):
-                print_texts(reference.sentence(self._metric))
+                print_texts(reference.sentence(self._metric, has_folds=self._has_folds))
             case events.Progressed():
                 self._change(event)
             case events.SearchEnded(opened, outcome):
@@ -94,6 +95,7 @@ class Display:
         corpus, space = opened.corpus, opened.space
         print_texts(*space.notes)
         console.print(card_table(corpus.card))
+        self._has_folds = opened.config.train.n_folds > 1
         if sentence := folds_sentence(opened.config.train.n_folds, corpus.card):
             print_texts(f"{sentence} A new study with folds 1 has one split.")
         print_texts(*opened.notes)

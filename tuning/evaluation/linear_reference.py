@@ -85,14 +85,17 @@ class LinearReference:
     def value(self, metric: str) -> float | None:
         return self.scores.get(metric_of(metric).name)
 
-    def sentence(self, metric: str) -> str:
+    def sentence(self, metric: str, *, has_folds: bool = False) -> str:
         known = {name: value for name, value in self.scores.items() if value is not None}
         name = metric_of(metric).name
         if name not in known:  # AUC is not defined where a class has no validation text.
             name = next(iter(known))
+        rows = ": the bar for this search"
+        if has_folds:
+            rows = " on the study's own split, whose rows are other ones than those of the folds"
         return (
             f"A linear model ({self.name} on {self.about}) has a validation"
-            f" {METRICS[name].label} of {metric_text(known[name])}: the bar for this search."
+            f" {METRICS[name].label} of {metric_text(known[name])}{rows}."
         )
 
     def is_ahead_of(self, value: float, metric: str) -> bool:

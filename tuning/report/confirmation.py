@@ -91,13 +91,18 @@ def promise(estimates: Estimates) -> list[str]:
     values = [value for finalist in repeated for value in finalist.repeat_values.values()]
     if not values:
         return []
-    promised, mean = statistics.fmean(values), estimates.means[trial].value
+    # Plain means, because the random splits have no finalists to correct by.
+    promised = statistics.fmean(values)
+    mean = statistics.fmean(estimates.best.repeat_values.values())
     n = max(n_decimals(promised, mean) - 1, 0)
     promised, mean = round(promised, n), round(mean, n)
     is_better = direction * promised > direction * mean
     own = f" in the place of {mean:.{n}f}" if is_better else f", no better than {mean:.{n}f}"
     parts = "random folds" if any(finalist.folds for finalist in repeated) else "a random split"
-    return [f"On validation rows, {parts} would have promised {promised:.{n}f}{own}."]
+    return [
+        f"On validation rows, {parts} would have promised {promised:.{n}f}{own} (means that are not"
+        " corrected)."
+    ]
 
 
 def _time(confirmation: Confirmation) -> str:

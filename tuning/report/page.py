@@ -176,10 +176,11 @@ def page(
         verdict=verdict(summary, confirmation).removeprefix(first),
         linear=linear_sentences(
             linear,
-            confirmation if summary.step == "epoch" else None,
+            confirmation,
             test,
             study=name,
             metric=config.metric,
+            has_folds=summary.step == "fold",
         ),
         labels=_labels(*measured.labels) if measured.labels else None,
         threshold=measured.threshold,

@@ -5,6 +5,7 @@ linear model.
 from __future__ import annotations
 
 import math
+import statistics
 
 from optuna.trial import FrozenTrial
 
@@ -201,10 +202,11 @@ def linear_sentences(
     *,
     study: str,
     metric: str,
+    has_folds: bool = False,
 ) -> list[str]:
     """Compare the exported model with the best linear reference on the test split. Before an
-    export, give the linear model's value on the validation split, and a warning if the confirmed
-    best is behind it; with folds there is no `confirmation` on that split.
+    export, give the linear model's value on the validation split, and without folds a warning if
+    the confirmed best is behind it.
     """
     name = _best_linear(test, metric) if test else None
     if test and name:
@@ -221,8 +223,8 @@ def linear_sentences(
         return texts
     if reference is None:
         return []
-    behind = "" if test else behind_linear(reference, confirmation, study=study)
-    return [reference.sentence(metric), *([behind] if behind else [])]
+    behind = "" if test or has_folds else behind_linear(reference, confirmation, study=study)
+    return [reference.sentence(metric, has_folds=has_folds), *([behind] if behind else [])]
 
 
 def _best_linear(test: TestDocument, metric: str) -> str | None:
@@ -250,9 +252,10 @@ def behind_linear(
     if reference is None or estimates is None or not estimates.is_confirmed:
         return ""
     best, metric = estimates.best, estimates.confirmation.metric
-    # The linear model is on the study's own split, on which the search has its value.
+    # The linear model is on the study's own split, on which the search has its value. The mean is
+    # the plain one: the corrected mean of a model that equals the linear model would be behind it.
     is_resplit = estimates.confirmation.is_resplit
-    value = best.search_value if is_resplit else estimates.means[best.trial].value
+    value = best.search_value if is_resplit else statistics.fmean(best.repeat_values.values())
     bar = reference.value(metric)
     if bar is None or not reference.is_ahead_of(value, metric):
         return ""

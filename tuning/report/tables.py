@@ -25,6 +25,7 @@ from tuning.study.trials import (
     attributes_of,
     busy_seconds,
     epoch_values,
+    is_paused,
     is_pruned_early,
     seconds_of,
     spread,
@@ -165,8 +166,9 @@ def _state_text(trial: FrozenTrial) -> str:
         why = f" ({reason})"
     elif "same_as" in attributes:
         why = f" (same as {attributes['same_as']})"
+    state = "paused" if is_paused(trial) else trial.state.name.lower()
     role = starting_point_text(trial)
-    return f"{trial.state.name.lower()}{why}{f' ({role})' if role else ''}"
+    return f"{state}{why}{f' ({role})' if role else ''}"
 
 
 def counts_sentence(summary: Summary) -> str:

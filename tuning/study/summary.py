@@ -23,6 +23,7 @@ from tuning.study.trials import (
     costs_of,
     has_value,
     is_over_limit,
+    is_paused,
     rank,
     seconds_of,
     step_of,
@@ -81,8 +82,7 @@ class Summary:
 
     @property
     def n_paused(self) -> int:
-        running = [t for t in self.trials if t.state == TrialState.RUNNING]
-        return sum(attributes_of(t).get("paused", False) for t in running)
+        return sum(map(is_paused, self.trials))
 
     @property
     def n_over_limit(self) -> int:

@@ -212,10 +212,11 @@ def spread(items: Sequence[T], n: int) -> list[T]:
     return [items[number] for number in sorted({round(position) for position in positions})]
 
 
+def is_paused(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.RUNNING and bool(attributes_of(trial).get("paused"))
+
+
 def is_at_work(trial: FrozenTrial) -> bool:
     """Return whether a trial is being trained: a paused or a waiting trial is RUNNING too."""
-    return (
-        trial.state == TrialState.RUNNING
-        and not attributes_of(trial).get("paused")
-        and "waits_for" not in attributes_of(trial)
-    )
+    is_waiting = is_paused(trial) or "waits_for" in attributes_of(trial)
+    return trial.state == TrialState.RUNNING and not is_waiting
