@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from benchmarks.folds import (
 from tuning.atomic_io import read_json, write_json
 from tuning.config import AUTO_FOLDS, DataConfig, StudyConfig
 from tuning.spaces.ranges import Values
+from tuning.training.fit import build_anew
 
 QUALITIES = (0.6, 0.65, 0.7, 0.8, 0.62, 0.75, 0.68, 0.72)
 
@@ -116,8 +118,10 @@ def test_trainer_trains_on_folds_that_share_a_model_and_on_other_rows(
     data, space = DataConfig(data=str(tmp_path / "reviews.csv")), "search_spaces/mean_embedding.py"
     trainer = folds.Trainer(data, space, tmp_path, n_rows=60, seed=0)
     values = draw(space, n_trials=1, seed=0)[0]
-    numbers = [len(trainer(values, rows, 3, 1)) for rows in Rows]
+    with mock.patch("tuning.training.folds.build_anew", side_effect=build_anew) as build:
+        numbers = [len(trainer(values, kind, 3, 1)) for kind in Rows]
     assert numbers == [AUTO_FOLDS, 1, 1, 1]
+    build.assert_called_once()  # The folds share a model.
 
 
 def test_folds_choose_better_than_one_noisy_split() -> None:

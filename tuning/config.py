@@ -40,8 +40,8 @@ MIN_TEXTS = 16_384
 SPLITS = ("train", "validation", "test")
 MAX_FOLDS = 20
 # Number of folds of a new study whose data have fewer rows that are not test. On a small validation
-# split luck decides: of 150 rows, three are two points of accuracy. Five folds cost two to four
-# times as much as one split (docs/search.md).
+# split luck decides: of 150 rows, three are two points of accuracy. Five folds cost about
+# twice as much as one split on 1,000 rows (docs/search.md).
 AUTO_FOLDS, AUTO_FOLDS_ROWS = 5, 5_000
 BALANCED = "balanced"  # the class weights that give all classes the same weight in the loss
 CLASS_WEIGHT = re.compile(r"(.+?):([^:,]+)(?:,|$)")  # The name of a class may have commas.

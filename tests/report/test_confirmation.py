@@ -65,11 +65,11 @@ def test_random_split_s_promise_is_that_of_the_present_best() -> None:
         replace(best, repeats={1: 0.93, 2: 0.94, 3: None}),
     ]
     assert "random split" not in text_of(replace(made, on_random_splits=repeated[:1]))
-    assert f"{promise} in the place of 0.903 (means" in text_of(
+    assert f"{promise} in the place of 0.905 (means" in text_of(
         replace(made, on_random_splits=repeated)
     )
-    equal = [replace(best, repeats={1: 0.9032})]
-    promise = "a random split would have promised 0.903, no better than 0.903 (means"
+    equal = [replace(best, repeats={1: 0.9002})]
+    promise = "a random split would have promised 0.900, no better than 0.900 (means"
     assert promise in text_of(replace(made, on_random_splits=equal))
     of_folds = replace(made, on_random_splits=[replace(best, repeats={}, folds={})]).with_repeat(
         *(best.trial, 1, 0.95), seconds=1.0, purpose=Purpose.RANDOM_SPLIT, folds=[0.94, 0.96]

@@ -85,7 +85,9 @@ def test_confirmed_best_behind_the_linear_model_is_a_warning_with_both_values(
     sentence = behind_linear(linear, confirmation, study="s")
     assert bool(sentence) == is_behind
     if is_behind and "accuracy" in linear.scores:
-        assert re.search(r"trial 3, is behind .* val_accuracy 0\.8000 against 0\.8890\.", sentence)
+        assert re.search(
+            r"trial 3, is behind .* val_accuracy 0\.8000 \(mean .*\) against 0\.8890\.", sentence
+        )
         assert "make tune STUDY=s TRIALS=N" in sentence and "make spaces" in sentence
 
 
@@ -124,6 +126,16 @@ def test_status_shows_the_linear_model(results: ResultsDir, run_cli: Callable[..
     assert "is behind the linear model" in run_cli("status", "--study", "s").out
     values = json.loads(run_cli("status", "--study", "s", "--json").out)
     assert values["linear_model_value"] == 0.9876
+
+
+def test_with_folds_the_linear_model_is_no_bar(
+    results: ResultsDir, run_cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confirmed(0.5).save(results.study("s"))
+    monkeypatch.setattr(Summary, "step", "fold")
+    for shown in (run_cli("status", "--study", "s").out, first_section(results)):
+        assert "0.9876 on one split; it is not compared with means over folds" in shown
+        assert "the bar" not in shown and "is behind" not in shown
 
 
 def summary_of(n_trials: int = 8) -> Summary:
@@ -186,7 +198,7 @@ def test_data_begin_with_the_names_that_a_split_lacks(kind: str) -> None:
     card = replace(CARD, class_names=[*"abc"], class_counts=counts, predicts=kind)
     text = dict(data_rows(card))[kind]
     of_validation = "the validation split has no row of 'c', so its metrics say nothing about it"
-    assert text.startswith(f"{of_validation} (folds have other rows); the test split has no row of")
+    assert text.startswith(f"{of_validation} (folds have more rows); the test split has no row of")
     assert "'a' (and of 1 more), so its metrics say nothing about it; " in text
     # A study with given validation rows has no folds.
     text = dict(data_rows(replace(card, draws_validation=False)))[kind]

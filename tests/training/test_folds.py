@@ -8,13 +8,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.numbered import TWO
+from tests.texts import ngram_splits
 from tests.training.test_fit import (
     LENGTH,
     TRAIN,
@@ -30,7 +33,8 @@ from tuning.data.redraw import redrawn
 from tuning.data.rows import Redraw, Rows
 from tuning.evaluation.predictions import read_probabilities
 from tuning.inputs.contract import resplit
-from tuning.models import FittedStart
+from tuning.models import FittedStart, ngram_classifier
+from tuning.models.classifier import TrainingOptions
 from tuning.padding import packing
 from tuning.training import loops
 from tuning.training.fit import fit
@@ -84,10 +88,6 @@ def test_result_is_the_mean_of_as_many_trainings_on_the_redrawn_rows() -> None:
     assert result.n_tokens == sum(fold.n_tokens for fold in folds)
     assert result.n_fold_epochs == sum(fold.n_epochs for fold in folds)
     assert (result.stopped, result.paused) == (False, False)
-
-
-class Ours(FittedStart, Hyper):
-    """Has no n-grams, so its `adapt` changes nothing."""
 
 
 class Pretrained(Hyper):
@@ -147,7 +147,6 @@ def decaying() -> keras.optimizers.Optimizer:
             ),
             1,
         ),
-        (Ours(lambda hp: mean(eager=False)), 1),
         (Pretrained(lambda hp: mean(eager=False, length=LENGTH)), N_FOLDS),
         (Hyper(lambda hp: mean(jit_compile=True, eager=False)), N_FOLDS),
         (Hyper(distributed), 1),
@@ -162,13 +161,54 @@ def decaying() -> keras.optimizers.Optimizer:
 def test_folds_share_a_model_whose_training_changes_its_variables_alone(
     model: Hyper, n_built: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built, make = list[keras.Model](), model._make
-    monkeypatch.setattr(model, "_make", lambda hp: [built.append(make(hp)), built[-1]][1])
+    n_made, make = 0, model._make
+
+    def counted(hp: Any) -> keras.Model:
+        nonlocal n_made
+        n_made += 1
+        return make(hp)
+
+    monkeypatch.setattr(model, "_make", counted)
     result = train(model=model)
-    assert len(built) == n_built
-    folds = [single(fold, model=model)[0] for fold in range(N_FOLDS)]
-    assert [epoch.metrics for epoch in result.folds] == [fold.metrics for fold in folds]
-    assert len({fold.metrics["val_loss"] for fold in folds}) == N_FOLDS
+    assert n_made == n_built
+    alone = [single(fold, model=model)[0] for fold in range(N_FOLDS)]
+    assert [epoch.metrics for epoch in result.folds] == [fold.metrics for fold in alone]
+    assert len({fold.metrics["val_loss"] for fold in alone}) == N_FOLDS
+
+
+class Ngrams(FittedStart, keras_tuner.HyperModel):
+    n_built = 0
+
+    def build(self, hp: Any) -> keras.Model:
+        self.n_built += 1
+        training = TrainingOptions(learning_rate=0.1, ema_momentum=0.9)
+        return ngram_classifier(vocab_size=40, training=training)
+
+
+def test_fitted_ngrams_share_a_model_also_where_epoch_0_is_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = ngram_splits(tmp_path)
+    values = {"ngrams": 2, "ngram_vocab_size": 40, "ngram_c": 1.0, "n_classes": 2}
+    job = replace(JOB, values=values, train=replace(JOB.train, evaluates_fitted=True))
+    labels = np.concatenate([split.labels for split in splits])
+
+    def metrics(n_built: int, n_epochs: int | None) -> list[dict[str, float]]:
+        hypermodel = Ngrams()
+        result = fit_folds(
+            hypermodel,
+            replace(job, n_epochs=n_epochs),
+            train=splits[0],
+            validation=splits[1],
+            rows=Rows(np.arange(len(labels)), labels),
+            on_epoch=lambda epoch: Answer.GO_ON,
+        )
+        assert hypermodel.n_built == n_built
+        return [fold.metrics for fold in result.folds]
+
+    shared = [metrics(1, n_epochs) for n_epochs in (None, 0)]
+    monkeypatch.setattr("tuning.training.folds.MAX_PARAMETERS", 0)
+    assert shared == [metrics(N_FOLDS, n_epochs) for n_epochs in (None, 0)]
 
 
 def test_a_fold_leaves_out_the_padding_although_the_fold_before_did_not(
@@ -184,10 +224,9 @@ def test_a_fold_leaves_out_the_padding_although_the_fold_before_did_not(
             contextlib.nullcontext(False) if next(has_long_texts) else without_padding(*arguments)
         ),
     )
-    join, traced = packing.join, []
-    monkeypatch.setattr(packing, "join", lambda *args: [traced.append(args), join(*args)][1])
-    train(model=Hyper(lambda hp: mean(masked=True, eager=False)))
-    assert traced
+    with mock.patch.object(packing, "join", side_effect=packing.join) as join:
+        train(model=Hyper(lambda hp: mean(masked=True, eager=False)))
+    join.assert_called()
 
 
 @pytest.mark.parametrize(("numbers", "expected"), [([0, 1], 1), ([0, 0, 1], 0)])

@@ -96,15 +96,14 @@ def frame_of(
     texts = choose_column(data.columns, text_column, "text")
     several = several_columns([*data], label_column, kind=kind)
     labels = several or [choose_column(data.columns, label_column, "label")]
-    used = [texts, *labels, *filter(None, of_rows.values())]
+    of_rows = {n: named_column(data.columns, c, n) for n, c in given(**of_rows).items()}
+    used = [texts, *labels, *of_rows.values()]
     if texts in labels or any([*data.columns].count(name) > 1 for name in used):
         raise DataError(
             "The texts, the labels and the columns of the rows must be columns with different"
             f" names; the data frame has {', '.join(data.columns)}, of which"
             f" {', '.join(map(repr, used))} are used."
         )
-    for flag, name in given(**of_rows).items():
-        named_column(data.columns, name, flag)
     for value in data[texts].dropna():
         if not isinstance(value, str):
             raise DataError(f"The column {texts!r} must have texts; it has {value!r}.")

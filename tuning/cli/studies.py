@@ -104,14 +104,13 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
     n_left = 0 if is_locked(study.folder.lock_path) else facts.n_running
     for sentence in coordinator_sentences(facts.coordinators, n_running=n_left):
         console.print(escape(printable(sentence, 200)))
-    # The linear model has one split, so a confirmation on folds is not compared with it.
-    on_split = confirmation if summary.step == "epoch" else None
     for sentence in linear_sentences(
         study.linear_reference,
-        on_split,
+        confirmation,
         study=study.name,
         metric=summary.metric,
         test=study.test_scores,
+        has_folds=summary.step == "fold",
     ):
         console.print(escape(sentence))
 

@@ -272,8 +272,8 @@ class Confirmation:
     ) -> Self:
         """Return the confirmation after a further repeat of one of its configurations, which took
         these worker seconds. `value` is None if the training failed, else the mean of `folds` if
-        there are any. The values of folds count as such if each seed draws its own. Seconds count
-        for finalists and pruned trials.
+        there are any. The values of folds count as such if each seed draws its own, as on random
+        splits. Seconds count for finalists and pruned trials.
         """
         folds = folds if self.is_resplit or purpose is Purpose.RANDOM_SPLIT else ()
         # A trial may be in several lists, such as `pruned` and `others`. Only pruned trials are

@@ -144,7 +144,7 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
         sentence=_sentence(
             kind,
             config,
-            {name: _begin(frame, rows, parts == SPLITS.index(name)) for name in drawn},
+            {name: _start_of(frame, rows, parts == SPLITS.index(name)) for name in drawn},
             n_shared=_n_shared(rows, parts, drawn),
         ),
         n_left_out=int((parts == LEFT_OUT).sum()),
@@ -277,7 +277,7 @@ def _n_shared(rows: Rows, parts: Parts, drawn: Sequence[str]) -> int:
     return n_shared
 
 
-def _begin(frame: pd.DataFrame, rows: Rows, is_in_part: npt.NDArray[np.bool_]) -> str:
+def _start_of(frame: pd.DataFrame, rows: Rows, is_in_part: npt.NDArray[np.bool_]) -> str:
     # A group counts by its last row, so the first row of a part says little.
     if rows.times is None or rows.groups is not None:
         return ""
@@ -286,11 +286,11 @@ def _begin(frame: pd.DataFrame, rows: Rows, is_in_part: npt.NDArray[np.bool_]) -
 
 
 def _sentence(
-    kind: SplitKind, config: DataConfig, begins: Mapping[str, str], *, n_shared: int
+    kind: SplitKind, config: DataConfig, starts: Mapping[str, str], *, n_shared: int
 ) -> str:
-    """`begins`: the begin of each split that was drawn, or an empty text."""
-    drawn = [*begins]
-    order = ", then ".join([SPLITS[0], *map("".join, begins.items())])
+    """`starts`: the first time of each drawn split, as " (from 2026)", or an empty text."""
+    drawn = [*starts]
+    order = ", then ".join([SPLITS[0], *(f"{name}{start}" for name, start in starts.items())])
     sentence = kind.SENTENCE.format(group=config.group_column, time=config.time_column, order=order)
     if config.group_column and config.time_column:
         sentence = f"{sentence} A {config.group_column} counts with the time of its last row."

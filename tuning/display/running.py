@@ -24,7 +24,6 @@ class Display:
         self._study, self._metric = study, metric
         self._shown = contextlib.ExitStack()  # The bar that is shown now.
         self._step: Callable[[str, float], None] | None = None
-        self._has_folds = False
         self._seconds = 0.0  # Expected worker seconds of the confirmation at its end.
 
     def __enter__(self) -> Self:
@@ -44,8 +43,8 @@ class Display:
                 self._show_step(label, share)
             case events.SearchStarted(opened):
                 self._start(opened)
-            case events.LinearModelTrained(reference):
-                print_texts(reference.sentence(self._metric, has_folds=self._has_folds))
+            case events.LinearModelTrained(reference, has_folds):
+                print_texts(reference.sentence(self._metric, has_folds=has_folds))
             case events.Progressed():
                 self._change(event)
             case events.SearchEnded(opened, outcome):
@@ -69,9 +68,11 @@ class Display:
                         print_texts(f"Interrupted; {repeated()} continues the confirmation.")
                     task = LinearTask.of(opened.config)
                     linear = read_linear_reference(opened.corpus.folder, task)
-                    behind = behind_linear(linear, confirmation, study=self._study)
-                    # The linear model has one split, so it is not compared with means over folds.
-                    if behind and opened.config.train.n_folds == 1:
+                    has_folds = opened.config.train.n_folds > 1
+                    behind = behind_linear(
+                        linear, confirmation, study=self._study, has_folds=has_folds
+                    )
+                    if behind:
                         warn(behind)
 
     def _show_step(self, label: str, share: float) -> None:
@@ -95,7 +96,6 @@ class Display:
         corpus, space = opened.corpus, opened.space
         print_texts(*space.notes)
         console.print(card_table(corpus.card))
-        self._has_folds = opened.config.train.n_folds > 1
         if sentence := folds_sentence(opened.config.train.n_folds, corpus.card):
             print_texts(f"{sentence} A new study with folds 1 has one split.")
         print_texts(*opened.notes)

@@ -92,7 +92,7 @@ class LinearReference:
             name = next(iter(known))
         rows = ": the bar for this search"
         if has_folds:
-            rows = " on the study's own split, whose rows are other ones than those of the folds"
+            rows = " on one split; it is not compared with means over folds"
         return (
             f"A linear model ({self.name} on {self.about}) has a validation"
             f" {METRICS[name].label} of {metric_text(known[name])}{rows}."

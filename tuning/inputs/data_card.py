@@ -96,7 +96,7 @@ class DataCard(DataSource, DataFacts):
                 has_folds = split == "validation" and self.draws_validation
                 doubts.append(
                     f"the {split} split has no row of {missing[0]!r}{more}, so its metrics say"
-                    f" nothing about it{' (folds have other rows)' if has_folds else ''}"
+                    f" nothing about it{' (folds have more rows)' if has_folds else ''}"
                 )
         return "; ".join(filter(None, doubts))
 

@@ -88,12 +88,14 @@ def promise(estimates: Estimates) -> list[str]:
     """
     trial, direction = estimates.best.trial, sign(estimates.confirmation.metric)
     repeated = [f for f in estimates.confirmation.on_random_splits if f.trial == trial]
-    values = [value for finalist in repeated for value in finalist.repeat_values.values()]
+    values = {seed: value for f in repeated for seed, value in f.repeat_values.items()}
     if not values:
         return []
-    # Plain means, because the random splits have no finalists to correct by.
-    promised = statistics.fmean(values)
-    mean = statistics.fmean(estimates.best.repeat_values.values())
+    # Plain means, because the random splits have no finalists to correct by; over the same seeds
+    # where the best has them.
+    of_best = estimates.best.repeat_values
+    promised = statistics.fmean(values.values())
+    mean = statistics.fmean(of_best[s] for s in (of_best.keys() & values.keys()) or of_best)
     n = max(n_decimals(promised, mean) - 1, 0)
     promised, mean = round(promised, n), round(mean, n)
     is_better = direction * promised > direction * mean

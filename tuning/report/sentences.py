@@ -45,14 +45,14 @@ def answer(
         return " ".join([_answer_on_test(test, summary), *promised])
     if best is None or estimates is None or not best.is_confirmed:
         return best_sentence(summary, confirmation)
-    is_split = summary.step == "epoch"  # The linear model is of one split.
-    behind = behind_linear(linear, confirmation, study=summary.study) if is_split else ""
+    has_folds = summary.step == "fold"
+    behind = behind_linear(linear, confirmation, study=summary.study, has_folds=has_folds)
     is_behind = lower_mean(estimates) is not None or behind
     use = f"{'Do not use' if is_behind else 'Use'} trial {best.trial.number}"
     texts = [f"{use}{' yet' if is_behind else ''}.", result_text(estimates)]
     bar = linear.value(summary.metric) if linear else None
     if bar is not None:
-        is_own = is_split and not estimates.confirmation.is_resplit
+        is_own = not has_folds and not estimates.confirmation.is_resplit
         own = "" if is_own else " on the study's own split"
         texts.append(f"The linear model has {metric_text(bar)}{own}.")
     return " ".join([*texts, *promise(estimates)])
@@ -205,8 +205,8 @@ def linear_sentences(
     has_folds: bool = False,
 ) -> list[str]:
     """Compare the exported model with the best linear reference on the test split. Before an
-    export, give the linear model's value on the validation split, and without folds a warning if
-    the confirmed best is behind it.
+    export, give the linear model's value on the validation split, and a warning if the confirmed
+    best is behind it.
     """
     name = _best_linear(test, metric) if test else None
     if test and name:
@@ -223,7 +223,8 @@ def linear_sentences(
         return texts
     if reference is None:
         return []
-    behind = "" if test or has_folds else behind_linear(reference, confirmation, study=study)
+    behind = behind_linear(reference, confirmation, study=study, has_folds=has_folds)
+    behind = "" if test else behind
     return [reference.sentence(metric, has_folds=has_folds), *([behind] if behind else [])]
 
 
@@ -246,21 +247,27 @@ def _behind_remedy(study: str) -> str:
 
 
 def behind_linear(
-    reference: LinearReference | None, confirmation: Confirmation | None, *, study: str
+    reference: LinearReference | None,
+    confirmation: Confirmation | None,
+    *,
+    study: str,
+    has_folds: bool = False,
 ) -> str:
+    """With folds nothing is behind: the linear model has one split, and no mean over folds."""
     estimates = estimate(confirmation)
-    if reference is None or estimates is None or not estimates.is_confirmed:
+    if reference is None or estimates is None or not estimates.is_confirmed or has_folds:
         return ""
     best, metric = estimates.best, estimates.confirmation.metric
     # The linear model is on the study's own split, on which the search has its value. The mean is
     # the plain one: the corrected mean of a model that equals the linear model would be behind it.
     is_resplit = estimates.confirmation.is_resplit
     value = best.search_value if is_resplit else statistics.fmean(best.repeat_values.values())
+    which = "in the search" if is_resplit else "mean that is not corrected"
     bar = reference.value(metric)
     if bar is None or not reference.is_ahead_of(value, metric):
         return ""
     return (
         f"The confirmed best, trial {best.trial}, is behind the linear model on the validation"
-        f" split: {metric} {metric_text(value)} against {metric_text(bar)}."
+        f" split: {metric} {metric_text(value)} ({which}) against {metric_text(bar)}."
         f" {_behind_remedy(study)}"
     )

@@ -68,6 +68,7 @@ class LinearModelTrained(Event):
     """The linear model is known, perhaps from an earlier search. It comes once in a search."""
 
     reference: LinearReference
+    has_folds: bool = False  # of the study
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ def follow(session: Session, *, has_epoch: bool) -> None:
         fit.start(folder, niceness=NICENESS)
     reference = fit.poll()
     if reference:
-        session.notify(LinearModelTrained(reference))
+        has_folds = session.config.train.n_folds > 1
+        session.notify(LinearModelTrained(reference, has_folds))
 
 
 def wait(session: Session) -> None:

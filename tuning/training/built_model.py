@@ -55,8 +55,8 @@ class EncodedSplit:
 @dataclass(frozen=True, kw_only=True)
 class BuiltModel:
     """`is_reused`: whether the model was trained on an earlier fold, so that its functions are
-    traced, and has its initial state again (`folds.Models`). `traced`: for each fold so far,
-    whether its steps leave out the padding.
+    traced, and has its initial state again (`folds.Models`). `packed`: whether the training
+    left out the padding, for each fold so far.
     """
 
     hypermodel: keras_tuner.HyperModel
@@ -67,7 +67,7 @@ class BuiltModel:
     job: TrainingJob
     result: FitResult
     is_reused: bool = False
-    traced: list[bool] = field(default_factory=list)
+    packed: list[bool] = field(default_factory=list)
 
     @property
     def batch_size(self) -> int:

@@ -204,7 +204,8 @@ def final_weights(model: keras.Model) -> Iterator[None]:
     """Give a model the weights that `use_ema=True` would leave if its training ended now."""
     # Keras wraps the optimizer of a model in float16.
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if not (getattr(optimizer, "use_ema", False) and optimizer.built):
+    # Before the first step, the averages of an optimizer that is built are 0.
+    if not (getattr(optimizer, "use_ema", False) and int(optimizer.iterations)):
         yield
         return
     weights = [np.array(variable) for variable in model.trainable_variables]

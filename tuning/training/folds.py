@@ -130,11 +130,11 @@ def _is_reusable(built: BuiltModel) -> bool:
         not has_own_fit(built.hypermodel)
         # The user's code, and a layer that is adapted, may keep a state of another kind.
         and (adapt is None or getattr(adapt, "__func__", None) is FittedStart.adapt)
-        and is_stock(model)
         and not any(hasattr(layer, "adapt") for layer in model._flatten_layers())
         # A training may switch XLA off.
         and model.jit_compile is not True
         and model.count_params() <= MAX_PARAMETERS
+        and is_stock(model)
     )
 
 

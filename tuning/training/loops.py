@@ -74,9 +74,10 @@ def train_epochs(
         for name, part in train.view.inputs.items():
             if kind_of(name) is IDS and not has_fit:
                 is_packed = stack.enter_context(without_padding(built.model, part.lengths))
-                built.traced.append(is_packed)
-                if len(set(built.traced[-2:])) > 1:  # The steps of the fold before do not fit.
+                # The steps of the fold before were traced in the other way.
+                if built.packed and built.packed[-1] != is_packed:
                     built.model.train_function = None
+                built.packed.append(is_packed)
         if begins_at_0:
             callback.end_epoch(0, {})
         if begins_at_0 and built.model.stop_training:
@@ -138,7 +139,8 @@ def trace_steps(model: keras.Model, spec: Any, *, batch: tuple[Any, ...]) -> Non
     # Metrics of a model that runs eagerly may need numbers, which symbolic tensors do not have.
     if model.run_eagerly:
         return
-    is_default = model.steps_per_execution == 1  # Otherwise the space has set another number.
+    # A space may have set another number. A model that is reused has this module's already.
+    is_default = model.steps_per_execution in (1, STEPS_PER_EXECUTION)
     if is_default:
         model.steps_per_execution = STEPS_PER_EXECUTION
     try:
