@@ -22,7 +22,8 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trial_files(place: Path) -> dict[str, int]:
     """Return the times at which the files of trials were written."""
-    files = place.glob("wandb/offline-run-*/run-*-0*.wandb")
+    # The hash of the study before the number may begin with 0 too.
+    files = place.glob("wandb/offline-run-*/run-*-[0-9][0-9][0-9][0-9].wandb")
     return {path.name: path.stat().st_mtime_ns for path in files}
 
 
