@@ -18,7 +18,15 @@ from tuning.fidelity import part_at
 from tuning.spaces.hyperparameters import active_params, distributions, grid, key
 from tuning.spaces.loading import SearchSpace
 from tuning.study.optuna_internals import fixed_params_of, view_of
-from tuning.study.trials import ENDED, attributes_of, costs_of, is_over_limit, rank, spread
+from tuning.study.trials import (
+    ENDED,
+    attributes_of,
+    costs_of,
+    is_over_limit,
+    is_paused,
+    rank,
+    spread,
+)
 
 # Number of trials before TPE has a model. It is Optuna's default.
 STARTUP_TRIALS = 10
@@ -151,7 +159,7 @@ def fitted_trials(
 def as_ended(trial: FrozenTrial) -> FrozenTrial:
     """Return a paused trial as a trial that was pruned after its last epoch."""
     # A paused trial is RUNNING for Optuna, whose TPE counts it as bad, or not at all.
-    if trial.state != TrialState.RUNNING or not attributes_of(trial).get("paused"):
+    if not is_paused(trial):
         return trial
     ended = copy.copy(trial)
     ended.state = TrialState.PRUNED
