@@ -80,6 +80,13 @@ def number_or_auto(name: str, value: int | str | None) -> int | str | None:
         ) from None
 
 
+def number_of_folds(value: int | str | None) -> int | str | None:
+    number = number_or_auto("folds", value)
+    if isinstance(number, int):
+        TrainConfig(n_folds=number)  # refuses a number out of range
+    return number
+
+
 def require_positive(settings: Mapping[str, float | None]) -> None:
     for name, value in settings.items():
         if value is not None and not value > 0:  # `value <= 0` would accept NaN.

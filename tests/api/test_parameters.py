@@ -28,6 +28,7 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
     [
         ({"n_trials": 0}, "n_trials must be 1 or more"),
         ({"n_trials": 2.5}, "n_trials must be a whole number, or 'auto'; received 2.5"),
+        ({"folds": 21}, "folds must be a number from 1 to 20, or 'auto'; received 21"),
         (
             {"n_trials": "auto", "objectives": "val_accuracy,n_params"},
             "n_trials must be a number with several objectives",

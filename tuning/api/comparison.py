@@ -15,7 +15,7 @@ from tuning.api.parameters import plain_numbers, workers_of
 from tuning.api.study import Study
 from tuning.api.tracking import require_trackers, watching
 from tuning.commands import repeated
-from tuning.config import AUTO, Data, Limits, Workers, given, number_or_auto, require_positive
+from tuning.config import AUTO, Data, Limits, Workers, given, number_of_folds, require_positive
 from tuning.display.console import console, end_script, print_traceback, warn
 from tuning.display.logs import import_optuna
 from tuning.display.progress import steps
@@ -287,7 +287,7 @@ def compare(
         train=given(epochs=epochs, class_weight=class_weight) or None,
         data=source.write(home) or None,
     )
-    settings, n_folds = _settings(folders, flags, root, folds=number_or_auto("folds", folds))
+    settings, n_folds = _settings(folders, flags, root, folds=number_of_folds(folds))
     is_complete, failed = True, list[SpaceError]()
     for number, (folder, space) in enumerate(folders.items(), start=1):
         if folder in times and times[folder][1] >= seconds:

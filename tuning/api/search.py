@@ -19,6 +19,7 @@ from tuning.config import (
     Workers,
     given,
     is_keras_file,
+    number_of_folds,
     number_or_auto,
     parse_objectives,
 )
@@ -173,7 +174,7 @@ def tune(
         n_trials=number_or_auto("n_trials", n_trials),
         timeout_seconds=timeout_seconds,
         min_texts=min_texts,
-        folds=number_or_auto("folds", usual_folds if folds in (None, AUTO) else folds),
+        folds=number_of_folds(usual_folds if folds in (None, AUTO) else folds),
     )
     source = source_of(data)
     if isinstance(space, str | Path):
