@@ -32,8 +32,8 @@ class Frozen(FittedStart, keras_tuner.HyperModel):
         # With two trained layers, 0.6 had the best validation accuracy of all shares
         # (docs/transformers.md).
         {"architecture": "both", "trained_layers": 2, "ngram_share": 0.6, "batch_size": 32},
-        # It gets the n-grams and C of the tuned linear model. So the search is not behind that
-        # model where the encoder does not help.
+        # This point gets the n-grams and C of the tuned linear model. A search in which the encoder
+        # does not help can then be as good as that model.
         {"architecture": "ngrams"},
         {"architecture": "both", "ngram_share": 0.7},
         {"architecture": "features"},

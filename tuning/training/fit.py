@@ -43,9 +43,9 @@ logger = logging.getLogger(__name__)
 
 
 def build_anew(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
-    # Without this call a process grew by 1.1 MB in each training, with it not at all (60 trainings
-    # of a small model). It comes first: the session refers to the memory that is returned, the peak
-    # must not include that memory, and Keras keeps the seed of a process in its session.
+    # Without `clear_session` a process grew by 1.1 MB in each training, with it not at all (60
+    # trainings of a small model). It comes first, because the session of Keras keeps the memory of
+    # the last model, which is to be returned and not part of the peak, and the seed.
     clear_session()
     return_memory()
     keras.utils.set_random_seed(job.seed)
