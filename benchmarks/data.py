@@ -26,8 +26,7 @@ def load_split(data: DataConfig, *, seed: int) -> SplitReviews:
 
 
 def describe_data(splits: SplitReviews) -> dict[str, Any]:
-    n_rows = {name: len(splits.frames[name]) for name in SPLITS}
-    return {"fingerprint": splits.fingerprint, "n_rows": n_rows}
+    return {"fingerprint": splits.fingerprint, "n_rows": splits.n_rows}
 
 
 def write_corpus(*, splits: SplitReviews, folder: Path) -> None:

@@ -75,14 +75,20 @@ def word_view(texts: TokenizedTexts, *sizes: int, **options: Any) -> View:
 
 
 def splits_of(
-    train: list[str], validation: list[str], test: list[str], *, fingerprint: str = "f" * 16
+    train: list[str],
+    validation: list[str],
+    test: list[str],
+    *,
+    fingerprint: str = "f" * 16,
+    counts_validation: bool = False,
 ) -> SplitReviews:
     """Return splits whose labels are 0, 1, 0, 1, …"""
     frames = {
         name: pd.DataFrame({"text": texts, "label": np.arange(len(texts), dtype=np.int64) % 2})
         for name, texts in zip(SPLITS, (train, validation, test), strict=True)
     }
-    return SplitReviews(frames, Classes(("negative", "positive")), 1, fingerprint)
+    target = Classes(("negative", "positive"))
+    return SplitReviews(frames, target, 1, fingerprint, counts_validation=counts_validation)
 
 
 def ngram_splits(folder: Path) -> tuple[LabeledTexts, LabeledTexts]:

@@ -38,6 +38,13 @@ DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 # the film reviews, the architectures differ clearly after one epoch of 17,500 texts.
 MIN_TEXTS = 16_384
 SPLITS = ("train", "validation", "test")
+
+
+def counted_splits(counts_validation: bool) -> tuple[str, ...]:
+    """Return the splits in which words and n-grams are counted."""
+    return SPLITS[:2] if counts_validation else SPLITS[:1]
+
+
 MAX_FOLDS = 20
 # Number of folds of a new study whose data have fewer rows that are not test. On a small validation
 # split luck decides: of 150 rows, three are two points of accuracy. Five folds cost about
@@ -423,7 +430,8 @@ class StudyConfig:
     `preset`, `vocab_size` and `sequence_length` are the values of the hyperparameters of these
     names, or None if the search space decides them. `resplit`: whether each seed of a confirmation
     draws training and validation rows of its own; None for studies of earlier versions, which have
-    confirmations on one split.
+    confirmations on one split. `counts_validation`: whether words and n-grams are counted in the
+    validation split too; False with one split, and for studies with folds of earlier versions.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -441,6 +449,7 @@ class StudyConfig:
     vocab_size: int | None = field(default=None, metadata=OMIT_DEFAULT)
     sequence_length: int | None = field(default=None, metadata=OMIT_DEFAULT)
     resplit: bool | None = field(default=None, metadata=OMIT_DEFAULT)
+    counts_validation: bool = field(default=False, metadata=OMIT_DEFAULT)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 

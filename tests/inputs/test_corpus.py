@@ -61,30 +61,31 @@ def corpus(tmp_path: Path) -> Corpus:
     other=st.lists(TEXTS, min_size=1, max_size=3),
     vocab_size=st.integers(3, 12),
     sequence_length=st.integers(1, 9),
+    counts_validation=st.booleans(),
 )
-@example(train=["b a", "a b", "c"], other=["c b a d"], vocab_size=4, sequence_length=3)
-@example(train=["a\0b", "a", "\0b"], other=["a\0b a \0b"], vocab_size=5, sequence_length=3)
-@example(train=[ASCII], other=[ASCII], vocab_size=9, sequence_length=9)
-@example(
-    train=[SPACES, "ÀÉ STRASSE “q” — 日本 😀"], other=["à É"], vocab_size=12, sequence_length=9
-)
+@example(["b a", "a b", "c"], ["c b a d"], 4, 3, False)
+@example(["b a", "a b", "c"], ["c b c d"], 5, 3, True)
+@example(["a\0b", "a", "\0b"], ["a\0b a \0b"], 5, 3, False)
+@example([ASCII], [ASCII], 9, 9, False)
+@example([SPACES, "ÀÉ STRASSE “q” — 日本 😀"], ["à É"], 12, 9, False)
 def test_ids_equal_those_of_text_vectorization(
     tmp_path_factory: pytest.TempPathFactory,
     train: list[str],
     other: list[str],
     vocab_size: int,
     sequence_length: int,
+    counts_validation: bool,
 ) -> None:
-    words = tokenize(train).words.to_pylist()
+    counted = train + other * counts_validation
+    words = tokenize(counted).words.to_pylist()
     assume(words)  # Without a word, Keras leaves its table uninitialized and can't be asked.
     assume(not any(word.endswith(b"\0") for word in words))
     layer = keras.layers.TextVectorization(
         max_tokens=vocab_size, output_sequence_length=sequence_length
     )
-    layer.adapt(train)
-    corpus = build_corpus(
-        tmp_path_factory.mktemp("corpus") / "abc", splits_of(train, other, other[:1])
-    )
+    layer.adapt(counted)
+    splits = splits_of(train, other, other[:1], counts_validation=counts_validation)
+    corpus = build_corpus(tmp_path_factory.mktemp("corpus") / "abc", splits)
     for name, texts in (("train", train), ("validation", other)):
         view = word_view(corpus.split(name).texts, vocab_size, sequence_length, truncating="post")
         np.testing.assert_array_equal(view.array(), np.asarray(layer(texts)))
@@ -288,6 +289,15 @@ def test_card_gives_the_unknown_share_of_smaller_vocabularies(tmp_path: Path) ->
         splits_of([" ".join(words)], [f"{words[997]} {words[998]} {words[1200]} new"], [""]),
     ).card
     assert card.unknown_share == {"1000": 0.75, "1500": 0.25}
+
+
+def test_words_that_training_lacks_count_as_unknown_although_the_vocabulary_has_them(
+    tmp_path: Path,
+) -> None:
+    splits = splits_of(["a b"], ["a new new"], [""], counts_validation=True)
+    corpus = build_corpus(tmp_path / "abc", splits)
+    assert corpus.words(100) == ["new", "a", "b"]
+    assert corpus.card.unknown_share == {"5": 2 / 3}
 
 
 def test_every_write_of_a_data_card_is_made_under_the_lock(

@@ -20,8 +20,8 @@ TRAIN = ["not good", "not good at all", "not at all", "good good good"]
 OTHER = ["not good not good", "unknown at all", ""]
 
 
-def ngram_corpus(folder: Path, train: list[str], other: list[str]) -> Corpus:
-    corpus = build_corpus(folder / "abc", splits_of(train, other, other[:1]))
+def ngram_corpus(folder: Path, train: list[str], other: list[str], **options: bool) -> Corpus:
+    corpus = build_corpus(folder / "abc", splits_of(train, other, other[:1], **options))
     build_ngrams(corpus)
     return corpus
 
@@ -50,13 +50,13 @@ def keras_layer(
     order=st.integers(1, 3),
     vocab_size=st.integers(3, 40),
     chunk_tokens=st.integers(1, 40),
+    counts_validation=st.booleans(),
 )
 # An unknown word breaks n-grams.
-@example(train=TRAIN, other=OTHER, order=3, vocab_size=40, chunk_tokens=4)
-@example(train=["a b", "b a"], other=["a b a b a"], order=2, vocab_size=5, chunk_tokens=40)
-@example(
-    train=["a\0d b"] * 2 + ["a b c"], other=["a\0d b c"], order=3, vocab_size=9, chunk_tokens=4
-)
+@example(TRAIN, OTHER, 3, 40, 4, False)
+@example(TRAIN, OTHER, 3, 40, 4, True)
+@example(["a b", "b a"], ["a b a b a"], 2, 5, 40, False)
+@example(["a\0d b"] * 2 + ["a b c"], ["a\0d b c"], 3, 9, 4, False)
 def test_ngrams_equal_those_of_text_vectorization(
     tmp_path_factory: pytest.TempPathFactory,
     train: list[str],
@@ -64,13 +64,17 @@ def test_ngrams_equal_those_of_text_vectorization(
     order: int,
     vocab_size: int,
     chunk_tokens: int,
+    counts_validation: bool,
 ) -> None:
     # Without a word, Keras leaves its table uninitialized and can't be asked.
-    words = tokenize(train).words.to_pylist()
+    counted = train + other * counts_validation
+    words = tokenize(counted).words.to_pylist()
     assume(words and not any(word.endswith(b"\0") for word in words))
     with mock.patch.object(ngrams_module, "CHUNK_TOKENS", chunk_tokens):
-        corpus = ngram_corpus(tmp_path_factory.mktemp("corpus"), train, other)
-    names, layer = keras_layer(train, order=order, vocab_size=vocab_size)
+        corpus = ngram_corpus(
+            tmp_path_factory.mktemp("corpus"), train, other, counts_validation=counts_validation
+        )
+    names, layer = keras_layer(counted, order=order, vocab_size=vocab_size)
     ngrams = corpus.ngrams(order=order, vocab_size=vocab_size)
     assert ngrams == names
     for split, texts in (("train", train), ("validation", other)):

@@ -529,7 +529,10 @@ ANOTHER: dict[str, Callable[[str, Any], Any]] = {
     "str": lambda name, default: f"the user's {name}",
 }
 # Settings without a flag, and settings that can't be set together with the others.
-UNCHANGED = {"costs", "batch_size", "patience", "kind", "split_column", "n_folds"}
+UNCHANGED = {
+    *("costs", "batch_size", "patience", "kind", "split_column", "n_folds"),
+    "counts_validation",
+}
 
 
 def changed(kind: type[Any], **by_hand: Any) -> Any:
@@ -573,6 +576,7 @@ FOLDS = StudyConfig(
     study="s",
     data=DataConfig(kind="order"),
     resplit=True,
+    counts_validation=True,
     train=TrainConfig(n_folds=3, evaluates_fitted=True),
 )
 
@@ -595,11 +599,11 @@ def test_command_of_the_report_has_every_setting(
     monkeypatch.setattr("tuning.search.tune.tune", search)
     assert run_cli("tune", *words[4:]).code == 130
     ((again, root, budget),) = calls
-    corpus: Any = SimpleNamespace(card=CARD, rows=None)
+    splits: Any = SimpleNamespace(n_rows=CARD.n_rows, rows=None, draws_validation=True)
     folder = root.study(again.study)
     monkeypatch.setattr("tuning.study.prepare.require_folds", lambda rows, redraw: None)
     min_texts, folds = budget.min_texts, budget.folds
-    made = with_parts(again, folder, corpus=corpus, min_texts=min_texts, folds=folds)
+    made = with_parts(again, folder, splits=splits, min_texts=min_texts, folds=folds)
     assert made == config
     assert budget.n_trials == 7
 

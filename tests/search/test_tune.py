@@ -200,7 +200,7 @@ def test_refused_command_prepares_no_inputs_and_leaves_no_folder(
 def test_other_settings_are_refused_before_the_data_are_read(
     change: dict[str, Any], message: str, copied: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "prepare_corpus", lambda *_, **__: pytest.fail("it is late"))
+    monkeypatch.setattr(opening, "prepare_search", lambda *_, **__: pytest.fail("it is late"))
     if "metric" not in change:
         change = {"data": replace(copied.config.data, **change)}
     with pytest.raises(StudyError, match=rf"created with; {message}\. Use"):

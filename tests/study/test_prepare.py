@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.stored_documents import CARD, RECORD
@@ -14,6 +15,7 @@ from tests.studies import Setting
 from tests.texts import make_reviews
 from tuning.atomic_io import write_json
 from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tuning.data.splits import SplitReviews
 from tuning.errors import ArgumentError, DataError, SpaceError
 from tuning.inputs import preset_tokens
 from tuning.inputs.corpus import Corpus
@@ -171,19 +173,19 @@ def test_class_weights_that_a_space_searches_need_classes_and_no_setting() -> No
         require_fitting("ab", item, train=TrainConfig(class_weight="b:2"))
 
 
-def corpus_of(n_rows: int, *, draws_validation: bool = True) -> Corpus:
+def splits_of(n_rows: int, *, draws_validation: bool = True) -> SplitReviews:
     counts = {"train": n_rows - 300, "validation": 150, "test": 150}
-    card = replace(CARD, n_rows=counts, draws_validation=draws_validation)
-    return cast("Corpus", SimpleNamespace(card=card))
+    frames = {name: pd.DataFrame(index=range(n)) for name, n in counts.items()}
+    return SplitReviews(frames, CARD.target, 0, "f" * 16, draws_validation=draws_validation)
 
 
-SMALL, LARGE, LARGE_IN_FOLDS = corpus_of(19_999), corpus_of(20_000), corpus_of(20_000)
-GIVEN = corpus_of(1000, draws_validation=False)
+SMALL, LARGE, LARGE_IN_FOLDS = splits_of(19_999), splits_of(20_000), splits_of(20_000)
+GIVEN = splits_of(1000, draws_validation=False)
 BY_GROUP, BY_TIME = DataConfig(group_column="product"), DataConfig(time_column="day")
 
 
 @pytest.mark.parametrize(
-    ("corpus", "data", "by_default"),
+    ("splits", "data", "by_default"),
     [
         (SMALL, DataConfig(), True),
         (SMALL, BY_GROUP, True),
@@ -194,18 +196,18 @@ BY_GROUP, BY_TIME = DataConfig(group_column="product"), DataConfig(time_column="
     ],
 )
 def test_new_study_records_whether_its_confirmation_draws_fresh_splits(
-    corpus: Corpus, data: DataConfig, by_default: bool, tmp_path: Path
+    splits: SplitReviews, data: DataConfig, by_default: bool, tmp_path: Path
 ) -> None:
-    train = TrainConfig(n_folds=5 if corpus is LARGE_IN_FOLDS else 1)
+    train = TrainConfig(n_folds=5 if splits is LARGE_IN_FOLDS else 1)
     config, folder = StudyConfig(study="s", data=data, train=train), ResultsDir(tmp_path).study("s")
 
     def recorded(**changes: Any) -> bool | None:
         changed = replace(config, **changes)
-        return prepare.with_parts(changed, folder, corpus=corpus, min_texts=None).resplit
+        return prepare.with_parts(changed, folder, splits=splits, min_texts=None).resplit
 
     assert recorded() is by_default
     assert recorded(resplit=False) is False
-    if data == BY_TIME or corpus is GIVEN:
+    if data == BY_TIME or splits is GIVEN:
         with pytest.raises(ArgumentError, match="resplit must be left out of study 's': "):
             recorded(resplit=True)
     else:
@@ -219,7 +221,7 @@ def test_study_of_an_earlier_version_stays_without_fresh_splits(
     folder.path.mkdir()
     write_json(folder.config_path, {})
     monkeypatch.setattr(prepare, "read_record", lambda _: SimpleNamespace(config=RECORD.config))
-    config = prepare.with_parts(RECORD.config, folder, corpus=SMALL, min_texts=None)
+    config = prepare.with_parts(RECORD.config, folder, splits=SMALL, min_texts=None)
     assert RECORD.config.resplit is config.resplit is None
 
 
@@ -238,10 +240,7 @@ def with_folds(
     table["part"] = [*["train"] * 4, *["validation"] * 2, *["test"] * 2] * (n // 8)
     table.to_csv(path, index=False)
     config = StudyConfig(study="s", data=DataConfig(data=str(path), **data))
-    corpus, _ = prepare.prepare_corpus(config, results=results)
-    return prepare.with_parts(
-        config, results.study("s"), corpus=corpus, min_texts=None, folds=folds, say=say
-    )
+    return prepare.prepare_search(config, results=results, folds=folds, say=say)[0]
 
 
 GIVEN_SPLIT, FEW_GROUPS = {"split_column": "part"}, {"group_column": "part"}
@@ -305,11 +304,41 @@ def test_folds_that_cannot_be_drawn_are_refused(
         with_folds(ResultsDir(tmp_path / "results"), folds=folds, **data)
 
 
+def test_words_are_counted_in_all_rows_that_are_not_test_where_a_new_study_has_folds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each text has a word of its own. A study of an earlier version keeps its token ids."""
+    path, results = tmp_path / "reviews.csv", ResultsDir(tmp_path / "results")
+    make_reviews().to_csv(path, index=False)
+    config = StudyConfig(study="s", data=DataConfig(data=str(path)))
+
+    def words(folds: int | None = None, known: StudyConfig | None = None) -> tuple[str, set[str]]:
+        prepared, corpus = prepare.prepare_search(known or config, results=results, folds=folds)
+        again, splits = prepare.prepare_corpus(prepared, results=results)
+        assert corpus.fingerprint == again.fingerprint == splits.fingerprint
+        assert prepared.counts_validation == corpus.card.counts_validation
+        return corpus.fingerprint, set(corpus.words(10_000))
+
+    def own_words(*names: str) -> set[str]:
+        frames = prepare.prepare_corpus(config, results=results)[1].frames
+        return {text.split()[-1].rstrip(".") for name in names for text in frames[name]["text"]}
+
+    one_split, folds = words(1), words(5)
+    assert own_words("validation") <= folds[1] - one_split[1]
+    assert own_words("train") <= one_split[1]
+    assert not own_words("test") & folds[1]
+    results.study("s").path.mkdir(parents=True)
+    write_json(results.study("s").config_path, {})
+    for counts, expected in ((False, one_split), (True, folds)):
+        train = replace(config.train, n_folds=5)
+        known = replace(config, train=train, counts_validation=counts)
+        record = SimpleNamespace(config=known)
+        monkeypatch.setattr(prepare, "read_record", lambda _, record=record: record)
+        assert words(known=replace(known, counts_validation=False)) == words(5) == expected
+
+
 @pytest.mark.parametrize("folds", ["auto", 5])
 def test_existing_study_keeps_its_folds(folds: int | str, copied: Setting) -> None:
     handle = StudyHandle.of(copied.results, "s")
-    corpus = Corpus(copied.results.cache_dir(handle.record.data_fingerprint))
-    config = prepare.with_parts(
-        handle.config, copied.folder, corpus=corpus, min_texts=None, folds=folds
-    )
+    config, _ = prepare.prepare_search(handle.config, results=copied.results, folds=folds)
     assert config.train.n_folds == (1 if folds == "auto" else 5)  # 5 is refused later

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,7 +165,7 @@ def _settings(
     first.
     """
     from tuning.search.tune import configure
-    from tuning.study.prepare import prepare_corpus, release_memory
+    from tuning.study.prepare import prepare_search
     from tuning.study.study import (
         StudyIdentity,
         read_record,
@@ -180,15 +179,13 @@ def _settings(
     if not is_new:
         refuse_other_settings(folder, config)
     # The data are tokenized here, because the time of no search should include this work.
+    wanted = AUTO if folds is None else folds
     with steps() as progress:
-        corpus, _ = prepare_corpus(config, results=root, progress=progress)
-    release_memory()
+        made, corpus = prepare_search(config, results=root, folds=wanted, progress=progress)
     if not is_new:
-        if isinstance(folds, int):
-            config = replace(config, train=replace(config.train, n_folds=folds))
         fingerprint = read_record(folder).space_fingerprint
         identity = StudyIdentity(
-            config=config, data_fingerprint=corpus.fingerprint, space_fingerprint=fingerprint
+            config=made, data_fingerprint=corpus.fingerprint, space_fingerprint=fingerprint
         )
         refuse_differences(folder, identity)
     settings = {
@@ -199,7 +196,6 @@ def _settings(
         # All repeats of a comparison that an earlier version began have one split.
         "resplit": None if is_new else bool(config.resplit),
     }
-    wanted = AUTO if folds is None else folds
     return settings, wanted if is_new else config.train.n_folds
 
 

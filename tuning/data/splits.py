@@ -77,29 +77,46 @@ class SplitReviews:
     Attributes:
         frames: a frame like `Reviews.frame` for each split.
         n_duplicates: number of reviews whose text occurs before, by its `identity`.
-        fingerprint: 16 hex digits (`_fingerprint`).
+        fingerprint_of_rows: 16 hex digits (`_fingerprint`).
         sentence: how the rows were split.
         n_left_out: number of rows that are in no split, because their text is in a later split.
         draws_validation: whether the rows of the validation split were drawn, and not given.
         known_rows: the value of `rows`, if it has been computed.
+        counts_validation: whether words and n-grams are counted in the validation split too.
     """
 
     frames: dict[str, pd.DataFrame]
     target: Target
     n_duplicates: int
-    fingerprint: str
+    fingerprint_of_rows: str
     sentence: str = random_split.SENTENCE
     n_left_out: int = 0
     draws_validation: bool = True
     known_rows: Rows | None = None
+    counts_validation: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits: equal fingerprints mean equal rows with equal token ids."""
+        if not self.counts_validation:
+            return self.fingerprint_of_rows
+        counted = f"{self.fingerprint_of_rows} train validation"
+        return hashlib.sha256(counted.encode()).hexdigest()[:16]
+
+    @property
+    def n_rows(self) -> dict[str, int]:
+        return {name: len(frame) for name, frame in self.frames.items()}
 
     @property
     def rows(self) -> Rows:
         """The rows of the training and then the validation split."""
         if self.known_rows:  # Comparing 1,000,000 texts again would take seconds.
             return self.known_rows
-        frame = pd.concat([self.frames[name] for name in SPLITS[:2]], ignore_index=True)
-        return _rows_of(frame, self.target)
+        return _rows_of(self.frame_of_rows, self.target)
+
+    @property
+    def frame_of_rows(self) -> pd.DataFrame:
+        return pd.concat([self.frames[name] for name in SPLITS[:2]], ignore_index=True)
 
     def require_fingerprint(self, fingerprint: str) -> None:
         if self.fingerprint != fingerprint:

@@ -4,7 +4,7 @@
 took 24 s on one core. No TensorFlow runs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,11 +70,11 @@ def tokenize(texts: pd.Series | list[str]) -> Tokens:
 
 
 def number_words(
-    chunks: dict[str, list[Tokens]],
+    chunks: dict[str, list[Tokens]], *, counted: Sequence[str]
 ) -> tuple[list[bytes], dict[str, list[npt.NDArray[np.int32]]]]:
-    """Return the words of the training split, which is the first split of `chunks`, in the order of
-    their ids, from `FIRST_WORD_ID`, and for each split and chunk the ids of its words. All other
-    words have the id `UNKNOWN_ID`, and so have those of `_no_words`.
+    """Return the words of the splits `counted`, the first of `chunks`, in the order of their ids,
+    from `FIRST_WORD_ID`, and for each split and chunk the ids of its words. All other words have
+    the id `UNKNOWN_ID`, and so have those of `_no_words`.
     """
     every = [chunk for of_split in chunks.values() for chunk in of_split]
     merged = (
@@ -83,11 +83,15 @@ def number_words(
         .combine_chunks()
     )
     indices = merged.indices.to_numpy()
-    in_train = np.concatenate(
-        [np.bincount(chunk.ids, minlength=len(chunk.words)) for chunk in chunks["train"]]
+    of_chunks = np.concatenate(
+        [
+            np.bincount(chunk.ids, minlength=len(chunk.words))
+            for name in counted
+            for chunk in chunks[name]
+        ]
     )
     counts = np.bincount(
-        indices[: len(in_train)], weights=in_train, minlength=len(merged.dictionary)
+        indices[: len(of_chunks)], weights=of_chunks, minlength=len(merged.dictionary)
     )
     counts[_no_words(merged.dictionary)] = 0
     # Of equally frequent words, the greater has the smaller id, as in Keras.
@@ -113,10 +117,18 @@ def _no_words(words: pa.Array) -> npt.NDArray[np.bool_]:
     return either
 
 
-def unknown_share(ids: npt.NDArray[np.int32], *, n_words: int) -> dict[str, float]:
-    """Return the share of unknown tokens, by the number of rows of the vocabulary."""
+def unknown_share(
+    ids: npt.NDArray[np.int32], *, train: npt.NDArray[np.int32], n_words: int
+) -> dict[str, float]:
+    """Return the share of unknown tokens, by the number of rows of the vocabulary. Words that are
+    not in the training split are unknown, although the vocabulary may contain them.
+    """
     full = n_words + FIRST_WORD_ID
     counts = np.bincount(ids, minlength=full)
+    is_new = np.bincount(train, minlength=full) == 0
+    is_new[UNKNOWN_ID] = False
+    counts[UNKNOWN_ID] += counts[is_new].sum()
+    counts[is_new] = 0
     sizes = sorted({size for size in (1_000, 5_000, 10_000, BASELINE_ROWS) if size < full} | {full})
     return {
         str(size): float((counts[UNKNOWN_ID] + counts[size:].sum()) / max(counts.sum(), 1))

@@ -2,7 +2,8 @@
 map into memory.
 
 The ids equal those of `keras.layers.TextVectorization` with its default standardization and split,
-adapted to the training texts. A trial cuts them to its `vocab_size`, because a smaller vocabulary
+adapted to the texts in which words are counted: the training split and, in new studies with folds,
+the validation split. A trial cuts them to its `vocab_size`, because a smaller vocabulary
 is a prefix of a larger one. No TensorFlow runs.
 """
 
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from tuning import documents
 from tuning.atomic_io import write_arrays
-from tuning.config import SPLITS, given
+from tuning.config import SPLITS, counted_splits, given
 from tuning.data.files import Progress
 from tuning.data.folders import checksums_of, locked, rebuilt
 from tuning.data.rows import Rows
@@ -170,7 +171,7 @@ def _write_corpus(folder: Path, splits: SplitReviews, progress: Progress | None)
                 done += len(chunk.lengths)
                 if progress:
                     progress("tokenizing", done / total)
-    words, numbers = number_words(chunks)
+    words, numbers = number_words(chunks, counted=counted_splits(splits.counts_validation))
     for name, of_split in chunks.items():
         frame = splits.frames[name]
         _write_ids(folder / f"{name}.ids.npy", of_split, numbers[name])
@@ -181,12 +182,12 @@ def _write_corpus(folder: Path, splits: SplitReviews, progress: Progress | None)
             np.save(folder / f"{name}.weights.npy", frame["weight"].to_numpy())
     (folder / "vocabulary.txt").write_bytes(b"\n".join(words))
     logger.info("tokenized %d texts", done)
-    validation = np.load(folder / "validation.ids.npy", mmap_mode="r")
+    train, validation = (np.load(folder / f"{n}.ids.npy", mmap_mode="r") for n in SPLITS[:2])
     card = describe(
         splits,
         np.concatenate([chunk.lengths for of_split in chunks.values() for chunk in of_split]),
         n_words=len(words),
-        unknown_share=unknown_share(validation, n_words=len(words)),
+        unknown_share=unknown_share(validation, train=train, n_words=len(words)),
     )
     whole = replace(card, checksums=checksums_of(folder, pattern="*"))
     documents.write(folder / CARD_NAME, whole)

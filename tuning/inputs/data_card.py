@@ -51,7 +51,8 @@ class DataFacts:
 
     `class_counts`: the number of texts of each class, by split. `length_percentiles`: the number of
     tokens of a text, by percentile. `unknown_share`: the share of the validation split's tokens
-    that are unknown, by the number of rows of the vocabulary.
+    that are unknown, by the number of rows of the vocabulary. Words that the training split does
+    not have count as unknown. `counts_validation`: as in `StudyConfig`.
     """
 
     class_counts: dict[str, list[int]]
@@ -61,7 +62,13 @@ class DataFacts:
     label_column: str | None = None
     class_rule: str | None = field(default=None, metadata=OMIT_DEFAULT)
     split_rule: str = field(default=random_split.SENTENCE, metadata=OMIT_DEFAULT)
+    counts_validation: bool = field(default=False, metadata=OMIT_DEFAULT)
     dropped: dict[str, int] | None = None
+
+    @property
+    def counted(self) -> str:
+        """Where words and n-grams are counted."""
+        return f"the training{' and the validation' if self.counts_validation else ''} split"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +139,7 @@ def describe(
     totals = map(sum, zip(*labels.values(), strict=True))
     return DataCard(
         fingerprint=splits.fingerprint,
-        n_rows={name: len(frame) for name, frame in splits.frames.items()},
+        n_rows=splits.n_rows,
         class_names=[*target.names],
         predicts=target.kind,
         class_counts=labels,
@@ -144,6 +151,7 @@ def describe(
         n_words=n_words,
         n_duplicates=splits.n_duplicates,
         unknown_share=unknown_share,
+        counts_validation=splits.counts_validation,
     )
 
 
@@ -154,9 +162,8 @@ def is_corpus_of(folder: Path, splits: SplitReviews) -> bool:
 
     def is_of_these_texts() -> bool:
         card, target = read_card(folder), splits.target
-        n_rows = {name: len(frame) for name, frame in splits.frames.items()}
         written = (card.class_names, card.predicts, card.n_rows)
-        same = written == ([*target.names], target.kind, n_rows)
+        same = written == ([*target.names], target.kind, splits.n_rows)
         # Not of the folders of n-grams and other inputs, which have checksums of their own. The
         # check of 400 MB takes 0.2 s.
         return same and card.checksums == checksums_of(folder, pattern="*")

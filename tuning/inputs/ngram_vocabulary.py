@@ -1,19 +1,20 @@
 """N-grams of one to three words: their vocabulary, and the n-grams of each text, from the token ids
 of a corpus.
 
-No text is tokenized again. The n-grams are ordered by their frequency in the training split, as
-`keras.layers.TextVectorization(ngrams=3)` orders them, so a smaller vocabulary is a prefix of a
-larger one. For each text the distinct n-grams are stored, because the models count an n-gram once
-for each text (Wang and Manning, 2012, "Baselines and Bigrams").
+No text is tokenized again. The n-grams are ordered by their frequency in the splits in which words
+are counted, as `keras.layers.TextVectorization(ngrams=3)` orders them, so a smaller vocabulary is a
+prefix of a larger one. For each text the distinct n-grams are stored, because the models count an
+n-gram once for each text (Wang and Manning, 2012, "Baselines and Bigrams").
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tuning.config import SPLITS
+from tuning.config import SPLITS, counted_splits
 from tuning.data.files import Progress
 from tuning.data.folders import build_once
 from tuning.hardware import available_cores
@@ -31,7 +32,7 @@ from tuning.inputs.corpus import Corpus
 from tuning.inputs.tokenizer import FIRST_WORD_ID
 
 MAX_ORDER = 3
-# N-grams that occur once in the training split are left out. They are about 80 % of all n-grams,
+# N-grams that occur once in the counted splits are left out. They are about 80 % of all n-grams,
 # and no model can learn from them.
 MIN_COUNT = 2
 # Maximum number of n-grams of a vocabulary. A data set of 18,000 reviews has 350,000.
@@ -68,8 +69,11 @@ def build_ngrams(
 
 
 def _write(folder: Path, corpus: Corpus, n_threads: int | None, progress: Progress | None) -> None:
-    train = corpus.split("train").texts
-    vocabulary = _vocabulary(train, corpus.words(2**31), progress)
+    counted = [
+        replace(corpus.split(name).texts, others={})
+        for name in counted_splits(corpus.card.counts_validation)
+    ]
+    vocabulary = _vocabulary(functools.reduce(operator.add, counted), corpus.words(2**31), progress)
     (folder / "vocabulary.txt").write_bytes(b"\n".join(vocabulary.ngrams.to_pylist()))
     np.save(folder / "orders.npy", vocabulary.orders)
     with ThreadPoolExecutor(n_threads or available_cores()) as threads:
@@ -77,12 +81,12 @@ def _write(folder: Path, corpus: Corpus, n_threads: int | None, progress: Progre
             if progress:
                 progress("finding n-grams", (MAX_ORDER + number) / (MAX_ORDER + len(SPLITS)))
             texts = corpus.split(name).texts
-            distinct = partial(_distinct, texts, vocabulary)
+            distinct = functools.partial(_distinct, texts, vocabulary)
             save_ids(folder / name, threads.map(distinct, _chunks(texts)))
 
 
-def _vocabulary(train: TokenizedTexts, words: list[str], progress: Progress | None) -> _Vocabulary:
-    counts = np.bincount(train.ids, minlength=FIRST_WORD_ID + len(words))
+def _vocabulary(texts: TokenizedTexts, words: list[str], progress: Progress | None) -> _Vocabulary:
+    counts = np.bincount(texts.ids, minlength=FIRST_WORD_ID + len(words))
     # If each word occurs once, the vocabulary would be empty.
     min_count = 1 if counts[FIRST_WORD_ID:].max(initial=0) == 1 else MIN_COUNT
     # The ids are ordered by frequency, so the words that occur often enough are a prefix.
@@ -94,7 +98,7 @@ def _vocabulary(train: TokenizedTexts, words: list[str], progress: Progress | No
     for order in range(2, MAX_ORDER + 1):
         if progress:
             progress("counting n-grams", (order - 1) / (MAX_ORDER + len(SPLITS)))
-        frequent[order] = _frequent_keys(train, n_ids, order=order, min_count=min_count)
+        frequent[order] = _frequent_keys(texts, n_ids, order=order, min_count=min_count)
     return _most_frequent(frequent, pa.array([word.encode() for word in words], pa.large_binary()))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tuning.config import SPLITS
 from tuning.errors import DataError
 from tuning.evaluation.out_of_sample import out_of_sample
 from tuning.study.handle import StudyHandle
@@ -36,7 +35,7 @@ def labels_to_check(study: StudyHandle) -> tuple[pd.DataFrame, float] | None:
     found = out_of_sample(study.folder, corpus, confirmation, trial=best.trial.number)
     if found is None or not target.has_probabilities:
         return None
-    texts = pd.concat([splits.frames[name]["text"] for name in SPLITS[:2]]).to_numpy()
+    texts = splits.frame_of_rows["text"].to_numpy()
     mean, labels = found.predictions, found.labels
     if target.is_exclusive:
         mean = mean / mean.sum(axis=1, keepdims=True)

@@ -44,7 +44,7 @@ SIZES = {"n_parameters": "parameters", "latency_ms": "latency ms"}
 # `--min-texts` and `--folds` set the costs, the parts of an epoch and the number of folds.
 NO_FLAGS = (
     *("train", "costs", "parts_per_epoch", "n_folds"),
-    *("batch_size", "patience", "evaluates_fitted"),
+    *("batch_size", "patience", "evaluates_fitted", "counts_validation"),
 )
 
 
@@ -202,9 +202,11 @@ def timings_sentence(summary: Summary) -> str:
 def folds_sentence(n_folds: int, card: DataCard) -> str:
     if n_folds == 1:
         return ""
+    counted = " Words and n-grams are counted in all these rows, without labels."
     return (
         f"Each trial is trained on {n_folds} folds of the {card.n_not_test:,} rows that are not"
-        " test, and its value is their mean. The linear model stays on one split."
+        f" test, and its value is their mean.{counted if card.counts_validation else ''} The linear"
+        " model stays on one split."
     )
 
 
@@ -234,7 +236,7 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
         ),
         ("left out", _left_out(card)),
         ("tokens per text", lengths),
-        ("words", f"{card.n_words:,} different words in the training split"),
+        ("words", f"{card.n_words:,} different words in {card.counted}"),
         ("unknown tokens", unknown),
         (
             "duplicates",

@@ -257,8 +257,10 @@ def begin(summary: Summary, session: Session, size: ConfirmationSize) -> Confirm
 
 def _overlap(session: Session, resplit: bool | None) -> float:
     config, corpus = session.config, session.corpus
-    is_resplit = config.resplit if resplit is None else resplits(resplit, config, corpus)
-    n_rows, n_folds = corpus.card.n_rows, config.train.n_folds
+    card, n_folds = corpus.card, config.train.n_folds
+    n_rows, draws, is_resplit = card.n_rows, card.draws_validation, config.resplit
+    if resplit is not None:
+        is_resplit = resplits(resplit, config, n_rows=n_rows, draws_validation=draws)
     if not is_resplit:
         return 0.0
     return 1 / (n_folds - 1) if n_folds > 1 else n_rows["validation"] / n_rows["train"]

@@ -21,7 +21,7 @@ from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import FIRST_COORDINATOR
-from tuning.study.prepare import prepare_corpus, prepare_views, release_memory, sizes_of, with_parts
+from tuning.study.prepare import prepare_search, prepare_views, sizes_of
 from tuning.study.storage import import_late_modules
 from tuning.study.study import recorded_space
 from tuning.workers.messages import Declare, Train, train_request
@@ -126,12 +126,14 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
     space_path = find_space(config.space)
     if workers.pool == "process":
         start_server()  # It loads Keras while this process prepares the data.
-    # The texts are released, because no worker needs them.
-    corpus = prepare_corpus(config, results=results, progress=step)[0]
-    release_memory()
     notes: list[str] = []
-    config = with_parts(
-        config, folder, corpus=corpus, min_texts=min_texts, folds=folds, say=notes.append
+    config, corpus = prepare_search(
+        config,
+        results=results,
+        min_texts=min_texts,
+        folds=folds,
+        say=notes.append,
+        progress=step,
     )
     step("starting the workers", 0.0)
     import_late_modules()  # Before `open_pool`, which waits until the fork server has loaded Keras.

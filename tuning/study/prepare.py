@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from tuning.config import AUTO, AUTO_FOLDS, AUTO_FOLDS_ROWS, BALANCED, MIN_TEXTS
 from tuning.data.files import Progress
 from tuning.data.redraw import require_folds
 from tuning.data.rows import Numbers, Redraw
-from tuning.data.sources import load_reviews
+from tuning.data.sources import labels_in, load_reviews
 from tuning.data.splits import SplitReviews, split_reviews, unweighted
 from tuning.errors import ArgumentError, DataError, SpaceError, StudyError
 from tuning.fidelity import parts_per_epoch
@@ -47,12 +47,43 @@ def prepare_corpus(
     progress: Progress | None = None,
 ) -> tuple[Corpus, SplitReviews]:
     """Return the tokenized data of a study, and its texts and labels by split."""
+    splits, source = _read_splits(config, slice_column=slice_column, progress=progress)
+    return _tokenized(splits, source, results=results, progress=progress), splits
+
+
+def prepare_search(
+    config: StudyConfig,
+    *,
+    results: ResultsDir,
+    min_texts: int | None = None,
+    folds: int | str | None = None,
+    say: Callable[[str], None] = logger.info,
+    progress: Progress | None = None,
+) -> tuple[StudyConfig, Corpus]:
+    """Return the configuration of a call, as `with_parts` completes it, and the tokenized data."""
+    splits, source = _read_splits(config, progress=progress)
+    folder = results.study(config.study)
+    config = with_parts(config, folder, splits=splits, min_texts=min_texts, folds=folds, say=say)
+    # The number of folds decides in which splits words are counted.
+    splits = replace(splits, counts_validation=config.counts_validation)
+    corpus = _tokenized(splits, source, results=results, progress=progress)
+    del splits  # No worker needs the texts.
+    release_memory()
+    return config, corpus
+
+
+def _read_splits(
+    config: StudyConfig, *, slice_column: str | None = None, progress: Progress | None = None
+) -> tuple[SplitReviews, DataSource]:
+    """Return the texts and labels of a study by split, and the entries of the data card that do not
+    come from the texts.
+    """
     reviews = load_reviews(config.data, slice_column=slice_column, progress=progress)
     release_memory()
-    splits = split_reviews(reviews, seed=config.seed, config=config.data)
-    named = list(reviews.broken[:N_NAMED])
-    for line in named:
-        logger.warning("left out: %s", line)
+    splits = replace(
+        split_reviews(reviews, seed=config.seed, config=config.data),
+        counts_validation=config.counts_validation,
+    )
     source = DataSource(
         data=config.data.data,
         text_column=reviews.text_column,
@@ -63,15 +94,24 @@ def prepare_corpus(
         dropped=reviews.dropped
         | ({"whose text is in a later split": splits.n_left_out} if splits.n_left_out else {}),
         n_broken_lines=len(reviews.broken),
-        broken_lines=named,
+        broken_lines=list(reviews.broken[:N_NAMED]),
     )
     del reviews  # The splits contain copies of its texts: 0.7 GiB for 1,000,000 reviews.
     release_memory()
-    return (
-        build_corpus(
-            results.cache_dir(splits.fingerprint), splits, source=source, progress=progress
-        ),
-        splits,
+    return splits, source
+
+
+def _tokenized(
+    splits: SplitReviews,
+    source: DataSource,
+    *,
+    results: ResultsDir,
+    progress: Progress | None = None,
+) -> Corpus:
+    for line in source.broken_lines or ():
+        logger.warning("left out: %s", line)
+    return build_corpus(
+        results.cache_dir(splits.fingerprint), splits, source=source, progress=progress
     )
 
 
@@ -79,7 +119,7 @@ def prepare_views(
     corpus: Corpus, space: SearchSpace, config: StudyConfig, *, progress: Progress | None = None
 ) -> None:
     """Build the inputs that models of the space may take beside token ids, or use the cache."""
-    data = Preparation(corpus, space, lambda: _splits(config, progress), progress)
+    data = Preparation(corpus, space, lambda: _read_splits(config, progress=progress)[0], progress)
     for kind in KINDS.values():
         kind.prepare(data)
     release_memory()
@@ -94,11 +134,6 @@ def sizes_of(config: StudyConfig, corpus: Corpus) -> Sizes:
         all_rows=max(corpus.card.n_words + FIRST_WORD_ID, SMALLEST["vocab_size"]),
         usual_length=max(int(np.percentile(lengths, USUAL_PERCENTILE)), 1),
     )
-
-
-def _splits(config: StudyConfig, progress: Progress | None) -> SplitReviews:
-    reviews = load_reviews(config.data, progress=progress)
-    return split_reviews(reviews, seed=config.seed, config=config.data)
 
 
 def require_same_data(corpus: Corpus, config: StudyConfig, *, fingerprint: str, doing: str) -> None:
@@ -167,7 +202,7 @@ def with_folds(
     config: StudyConfig,
     folder: StudyDir,
     *,
-    corpus: Corpus,
+    splits: SplitReviews,
     folds: int | str | None,
     say: Callable[[str], None],
 ) -> StudyConfig:
@@ -177,20 +212,20 @@ def with_folds(
     sentence if they can't.
     """
     is_auto, is_new = folds == AUTO, not folder.config_path.exists()
-    is_large = corpus.card.n_not_test >= AUTO_FOLDS_ROWS
+    is_large = splits.n_rows["train"] + splits.n_rows["validation"] >= AUTO_FOLDS_ROWS
     if folds is None or (is_auto and (is_large or not is_new)):
         return config
     n_folds = AUTO_FOLDS if is_auto else int(folds)
     new, reason = replace(config, train=replace(config.train, n_folds=n_folds)), ""
-    if n_folds > 1 and not corpus.card.draws_validation:
+    if n_folds > 1 and not splits.draws_validation:
         reason = "the validation split is given"
         if not is_auto:
             raise ArgumentError(f"folds must be left out where {reason}; received {folds}.")
     elif n_folds > 1 and is_new:
         try:
-            drawn = require_folds(corpus.rows, Redraw(seed=config.seed, n_folds=n_folds))
+            drawn = require_folds(splits.rows, Redraw(seed=config.seed, n_folds=n_folds))
             if config.data.weight_column:
-                _require_weights(corpus, [train for train, _ in drawn])
+                _require_weights(splits, [train for train, _ in drawn])
         except DataError as error:
             if not is_auto:
                 raise
@@ -202,11 +237,11 @@ def with_folds(
     return new
 
 
-def _require_weights(corpus: Corpus, of_folds: Sequence[Numbers]) -> None:
-    rows = corpus.split("train") + corpus.split("validation")
-    assert rows.weights is not None  # mypy does not know that the study has a column of weights.
+def _require_weights(splits: SplitReviews, of_folds: Sequence[Numbers]) -> None:
+    frame = splits.frame_of_rows
+    labels, weights = labels_in(frame), frame["weight"].to_numpy()
     for number, train in enumerate(of_folds, start=1):
-        if unused := unweighted(corpus.target, rows.labels[train], rows.weights[train]):
+        if unused := unweighted(splits.target, labels[train], weights[train]):
             raise DataError(
                 f"Each of {len(of_folds)} folds must have training rows with weights above 0; in"
                 f" fold {number}, all {unused} have 0. Give these rows weights, or folds=1 for one"
@@ -218,43 +253,53 @@ def with_parts(
     config: StudyConfig,
     folder: StudyDir,
     *,
-    corpus: Corpus,
+    splits: SplitReviews,
     min_texts: int | None,
     folds: int | str | None = None,
     say: Callable[[str], None] = logger.info,
 ) -> StudyConfig:
     """Return the configuration of a call with the number of its folds (`with_folds`) and of the
     parts of an epoch, which is computed from `min_texts`, else taken from the existing study, else
-    computed from `config.MIN_TEXTS`; with folds it is 1. An existing study evaluates fitted models
-    and splits rows again as before.
+    computed from `config.MIN_TEXTS`; with folds it is 1. An existing study evaluates fitted models,
+    splits rows again and counts words as before.
     """
-    config = with_folds(config, folder, corpus=corpus, folds=folds, say=say)
+    config = with_folds(config, folder, splits=splits, folds=folds, say=say)
     known = read_record(folder).config if folder.config_path.exists() else None
-    resplit = config.resplit if known else resplits(config.resplit, config, corpus)
-    if known and resplit in (None, bool(known.resplit)):
+    counts = known.counts_validation if known else config.train.n_folds > 1
+    resplit = config.resplit
+    if not known:
+        draws = splits.draws_validation
+        resplit = resplits(resplit, config, n_rows=splits.n_rows, draws_validation=draws)
+    elif resplit in (None, bool(known.resplit)):
         resplit = known.resplit
     if min_texts is None and config.train.n_folds > 1:
         parts = 1
     elif min_texts is None and known:
         parts = known.train.parts_per_epoch
     else:
-        n_texts = corpus.card.n_rows["train"]
+        n_texts = splits.n_rows["train"]
         parts = parts_per_epoch(n_texts, min_texts=MIN_TEXTS if min_texts is None else min_texts)
     evaluates = known is None or known.train.evaluates_fitted
     train = replace(config.train, parts_per_epoch=parts, evaluates_fitted=evaluates)
-    return replace(config, train=train, resplit=resplit)
+    return replace(config, train=train, resplit=resplit, counts_validation=counts)
 
 
-def resplits(requested: bool | None, config: StudyConfig, corpus: Corpus) -> bool:
+def resplits(
+    requested: bool | None,
+    config: StudyConfig,
+    *,
+    n_rows: Mapping[str, int],
+    draws_validation: bool,
+) -> bool:
     """Return whether each seed of a new confirmation draws training and validation rows of its own,
     as requested or by default.
     """
     reason = ""
     if config.data.time_column:
         reason = "its validation rows are the last in time, and no draw can change them"
-    elif not corpus.card.draws_validation:
+    elif not draws_validation:
         reason = "its validation rows are given, and models are compared on these"
     if requested and reason:
         raise ArgumentError(f"resplit must be left out of study {config.study!r}: {reason}.")
-    is_default = config.train.n_folds > 1 or sum(corpus.card.n_rows.values()) < MAX_RESPLIT_ROWS
+    is_default = config.train.n_folds > 1 or sum(n_rows.values()) < MAX_RESPLIT_ROWS
     return is_default and not reason if requested is None else requested

@@ -45,7 +45,7 @@ RECORD, SPACE = "record", "search_space"
 PARAMETERS = {"costs": "objectives", "n_folds": "folds"}
 # Settings that a call derives from the data (`prepare.with_parts`).
 FROM_DATA = {
-    "config.resplit",
+    *("config.resplit", "config.counts_validation"),
     *(f"config.train.{name}" for name in ("n_folds", "parts_per_epoch", "evaluates_fitted")),
 }
 PACKAGES = (
