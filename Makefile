@@ -181,7 +181,7 @@ bench-whole-run: $(VENV)/.installed-bench
 bench-curves: $(VENV)/.installed-bench
 	$(PYTHON) -m benchmarks.curves $(call flag,STUDY,--study) $(call flag,DATA,--data) \
 	  $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) \
-	  $(call flag,TRIALS,--n-trials)
+	  $(call flag,SPLIT,--split-column) $(call flag,TRIALS,--n-trials)
 
 ## bench-search: replay searches of this program and others on the tables of make bench-curves
 bench-search: $(VENV)/.installed-bench

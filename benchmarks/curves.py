@@ -256,11 +256,15 @@ def main(
     data: Annotated[str | None, typer.Option(help="Data set, as for `tune`.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Name of the column of texts.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Name of the column of labels.")] = None,
+    split_column: Annotated[str | None, typer.Option(help="Name of the column of splits.")] = None,
     n_trials: Annotated[int, typer.Option(help="Number of configurations.")] = 400,
 ) -> None:
     """Measure the trainings, and write their table."""
     tuning.tune(
-        data and tuning.Data(data, text_column=text_column, label_column=label_column),
+        data
+        and tuning.Data(
+            data, text_column=text_column, label_column=label_column, split_column=split_column
+        ),
         study=study,
         sampler="random",
         pruner="none",
