@@ -18,14 +18,14 @@ from tests.commands import Ran, start, wait_for
 from tests.comparisons import store_study
 from tests.studies import TINY_SPACE
 from tests.texts import make_reviews, substituted
-from tuning.config import AUTO, Data, StudyConfig
+from tuning.config import Data, StudyConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, SpaceBug, SpaceError, StorageError, StudyError
 from tuning.results import ResultsDir
 from tuning.search import tune as searching
 from tuning.search.tune import Budget
 from tuning.study.coordinators import SEARCHED_SECONDS, TOTAL_SECONDS, set_n_trials
-from tuning.study.prepare import prepare_corpus
+from tuning.study.prepare import prepare_search
 from tuning.study.storage import close_study
 from tuning.study.study import load_study
 
@@ -53,10 +53,9 @@ class Searches:
         if space in self.errors:
             raise self.errors[space]
         if not folder.config_path.exists():
-            corpus, _ = prepare_corpus(config, results=root)
-            n_folds = 5 if budget.folds == AUTO else budget.folds
-            settings = {"seed": config.seed, "metric": config.metric, "data": config.data}
-            settings["train"] = replace(config.train, n_folds=n_folds)
+            made, corpus = prepare_search(config, results=root, folds=budget.folds)
+            names = ("seed", "metric", "data", "train", "counts_validation")
+            settings = {name: getattr(made, name) for name in names}
             settings["data_fingerprint"] = corpus.fingerprint
             store_study(root, folder.name.rpartition("-")[0], space, VALUES[space], **settings)
         study = load_study(folder, storage_url=root.storage_url(None))
@@ -114,6 +113,8 @@ def test_all_spaces_have_the_metric_the_weights_and_the_folds_of_the_first(
     assert [config.metric for config in searches.configs] == ["val_f1"] * 3
     assert {config.train.class_weight for config in searches.configs} == {"negative:2"}
     assert searches.folds == [3, 3, 3]
+    # The data were tokenized once, before the first search.
+    assert len([path for path in Path("results/cache").iterdir() if path.is_dir()]) == 1
     assert len(tuning.load_comparison(NAME).studies) == 3
 
 
