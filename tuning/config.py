@@ -431,7 +431,8 @@ class StudyConfig:
     names, or None if the search space decides them. `resplit`: whether each seed of a confirmation
     draws training and validation rows of its own; None for studies of earlier versions, which have
     confirmations on one split. `counts_validation`: whether words and n-grams are counted in the
-    validation split too; False with one split, and for studies with folds of earlier versions.
+    validation split too; None with one split, and for studies with folds of earlier versions, which
+    count in the training split alone.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -449,7 +450,7 @@ class StudyConfig:
     vocab_size: int | None = field(default=None, metadata=OMIT_DEFAULT)
     sequence_length: int | None = field(default=None, metadata=OMIT_DEFAULT)
     resplit: bool | None = field(default=None, metadata=OMIT_DEFAULT)
-    counts_validation: bool = field(default=False, metadata=OMIT_DEFAULT)
+    counts_validation: bool | None = field(default=None, metadata=OMIT_DEFAULT)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 

@@ -18,6 +18,7 @@ from tests.commands import Ran, start, wait_for
 from tests.comparisons import store_study
 from tests.studies import TINY_SPACE
 from tests.texts import make_reviews, substituted
+from tuning.atomic_io import read_json, write_json
 from tuning.config import Data, StudyConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, SpaceBug, SpaceError, StorageError, StudyError
@@ -25,7 +26,7 @@ from tuning.results import ResultsDir
 from tuning.search import tune as searching
 from tuning.search.tune import Budget
 from tuning.study.coordinators import SEARCHED_SECONDS, TOTAL_SECONDS, set_n_trials
-from tuning.study.prepare import prepare_search
+from tuning.study.prepare import prepare_corpus, prepare_search
 from tuning.study.storage import close_study
 from tuning.study.study import load_study
 
@@ -115,6 +116,21 @@ def test_all_spaces_have_the_metric_the_weights_and_the_folds_of_the_first(
     assert searches.folds == [3, 3, 3]
     # The data were tokenized once, before the first search.
     assert len([path for path in Path("results/cache").iterdir() if path.is_dir()]) == 1
+    assert len(tuning.load_comparison(NAME).studies) == 3
+
+
+def test_new_space_of_an_earlier_comparison_has_the_words_of_the_others(searches: Searches) -> None:
+    """Before, studies with folds counted words in their training split."""
+    tuning.compare(["ngrams", "cnn"], "reviews.csv", folds=3)
+    results = ResultsDir(Path("results"))
+    earlier = replace(searches.configs[0], counts_validation=None)
+    fingerprint = prepare_corpus(earlier, results=results)[0].fingerprint
+    for study in tuning.load_comparison(NAME).studies.values():
+        path = results.study(study.name).config_path
+        record = read_json(path)
+        assert record["config"].pop("counts_validation") is True
+        write_json(path, {**record, "data_fingerprint": fingerprint})
+    tuning.compare(["reviews"], "reviews.csv")
     assert len(tuning.load_comparison(NAME).studies) == 3
 
 

@@ -33,10 +33,11 @@ def test_server_without_a_study_names_the_command_to_type(tmp_path: Path) -> Non
 
 def test_note_escapes_what_comes_from_data(finished: tuple[ResultsDir, Outcome]) -> None:
     _, outcome = finished
-    card = replace(CARD, data="<script>|[x](y)")
+    card = replace(CARD, data="<script>|[x](y)", counts_validation=True)
     text = note(outcome.summary, card=card, space=outcome.space)
     assert "<script>" not in text
     assert r"\|\[x\]" in text
+    assert "words in the training and the validation split: " in text
 
 
 def test_study_carries_its_note_and_learning_curves(

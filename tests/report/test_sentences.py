@@ -36,7 +36,7 @@ from tuning.report.sentences import (
     export_sentences,
     linear_sentences,
 )
-from tuning.report.tables import counts_sentence, data_rows
+from tuning.report.tables import counts_sentence, data_rows, folds_sentence
 from tuning.results import ResultsDir
 from tuning.search.confirm import pruned_sample
 from tuning.search.tune import Outcome
@@ -180,6 +180,15 @@ def test_counts_have_queued_trials_and_where_the_reasons_are() -> None:
     study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"reason": "NaN loss"}))
     text = counts_sentence(summarize(study, metric="val_accuracy"))
     assert "0 paused, 1 queued. trials/NUMBER/error.txt has the reason" in text
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_data_say_in_which_rows_words_are_counted(counts: bool) -> None:
+    card = replace(CARD, counts_validation=counts)
+    rows, both = dict(data_rows(card)), "in the training and the validation split"
+    assert rows["words"].endswith(both if counts else "in the training split")
+    assert ("lacks count as unknown" in rows["unknown tokens"]) == counts
+    assert ("n-grams are counted in all these rows" in folds_sentence(5, card)) == counts
 
 
 def test_data_of_many_classes_begin_with_their_doubts() -> None:

@@ -316,7 +316,7 @@ def test_words_are_counted_in_all_rows_that_are_not_test_where_a_new_study_has_f
         prepared, corpus = prepare.prepare_search(known or config, results=results, folds=folds)
         again, splits = prepare.prepare_corpus(prepared, results=results)
         assert corpus.fingerprint == again.fingerprint == splits.fingerprint
-        assert prepared.counts_validation == corpus.card.counts_validation
+        assert bool(prepared.counts_validation) == corpus.card.counts_validation
         return corpus.fingerprint, set(corpus.words(10_000))
 
     def own_words(*names: str) -> set[str]:
@@ -329,12 +329,12 @@ def test_words_are_counted_in_all_rows_that_are_not_test_where_a_new_study_has_f
     assert not own_words("test") & folds[1]
     results.study("s").path.mkdir(parents=True)
     write_json(results.study("s").config_path, {})
-    for counts, expected in ((False, one_split), (True, folds)):
+    for counts, expected in ((None, one_split), (True, folds)):
         train = replace(config.train, n_folds=5)
         known = replace(config, train=train, counts_validation=counts)
         record = SimpleNamespace(config=known)
         monkeypatch.setattr(prepare, "read_record", lambda _, record=record: record)
-        assert words(known=replace(known, counts_validation=False)) == words(5) == expected
+        assert words(known=replace(known, counts_validation=None)) == words(5) == expected
 
 
 @pytest.mark.parametrize("folds", ["auto", 5])

@@ -193,8 +193,10 @@ def _settings(
         "metric": config.metric,
         "train": {"epochs": config.train.epochs, "class_weight": config.train.class_weight},
         "data": vars(config.data),
-        # All repeats of a comparison that an earlier version began have one split.
+        # All repeats of a comparison that an earlier version began have one split, and all its
+        # studies the same words.
         "resplit": None if is_new else bool(config.resplit),
+        "counts_validation": None if is_new else bool(config.counts_validation),
     }
     return settings, wanted if is_new else config.train.n_folds
 

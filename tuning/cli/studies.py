@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from tuning.api.inputs import source_of
-from tuning.config import Data, DataConfig, StudyConfig
+from tuning.config import AUTO, Data, DataConfig, StudyConfig
 from tuning.display.console import console, open_in_browser, printable, server_url, warn
 from tuning.display.progress import steps
 from tuning.display.tables import best_table, card_table, removable_table, space_table
@@ -175,7 +175,7 @@ def data_card(
             or pattern of files (default movie_reviews).
         seed: random seed of the data split: an integer, 0 or more (default 0).
     """
-    from tuning.study.prepare import prepare_corpus
+    from tuning.study.prepare import prepare_search
 
     root = ResultsDir(Path(results).expanduser())
     # Only rows of a call from Python are written, and a command has none: this creates no folder.
@@ -184,7 +184,8 @@ def data_card(
         study="data-card", data=DataConfig(**settings).with_own_splits(), seed=seed
     )
     with steps() as progress:
-        corpus, _ = prepare_corpus(config, results=root, progress=progress)
+        # With the folds of a new study, so that the study finds its tokens in the cache.
+        _, corpus = prepare_search(config, results=root, folds=AUTO, progress=progress)
     console.print(card_table(corpus.card))
 
 

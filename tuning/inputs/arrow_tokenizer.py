@@ -72,9 +72,9 @@ def tokenize(texts: pd.Series | list[str]) -> Tokens:
 def number_words(
     chunks: dict[str, list[Tokens]], *, counted: Sequence[str]
 ) -> tuple[list[bytes], dict[str, list[npt.NDArray[np.int32]]]]:
-    """Return the words of the splits `counted`, the first of `chunks`, in the order of their ids,
-    from `FIRST_WORD_ID`, and for each split and chunk the ids of its words. All other words have
-    the id `UNKNOWN_ID`, and so have those of `_no_words`.
+    """Return the words in the order of their ids, from `FIRST_WORD_ID`, and for each split and
+    chunk the ids of its words. `counted`: the splits in which words are counted, which must be the
+    first of `chunks`. All other words have the id `UNKNOWN_ID`, and so have those of `_no_words`.
     """
     every = [chunk for of_split in chunks.values() for chunk in of_split]
     merged = (
@@ -83,7 +83,7 @@ def number_words(
         .combine_chunks()
     )
     indices = merged.indices.to_numpy()
-    of_chunks = np.concatenate(
+    counts_of_chunks = np.concatenate(
         [
             np.bincount(chunk.ids, minlength=len(chunk.words))
             for name in counted
@@ -91,7 +91,9 @@ def number_words(
         ]
     )
     counts = np.bincount(
-        indices[: len(of_chunks)], weights=of_chunks, minlength=len(merged.dictionary)
+        indices[: len(counts_of_chunks)],
+        weights=counts_of_chunks,
+        minlength=len(merged.dictionary),
     )
     counts[_no_words(merged.dictionary)] = 0
     # Of equally frequent words, the greater has the smaller id, as in Keras.
@@ -118,17 +120,18 @@ def _no_words(words: pa.Array) -> npt.NDArray[np.bool_]:
 
 
 def unknown_share(
-    ids: npt.NDArray[np.int32], *, train: npt.NDArray[np.int32], n_words: int
+    ids: npt.NDArray[np.int32], *, n_words: int, train: npt.NDArray[np.int32] | None = None
 ) -> dict[str, float]:
-    """Return the share of unknown tokens, by the number of rows of the vocabulary. Words that are
-    not in the training split are unknown, although the vocabulary may contain them.
+    """Return the share of unknown tokens, by the number of rows of the vocabulary. Words that do
+    not occur among the ids `train` count as unknown, although the vocabulary contains them.
     """
     full = n_words + FIRST_WORD_ID
     counts = np.bincount(ids, minlength=full)
-    is_new = np.bincount(train, minlength=full) == 0
-    is_new[UNKNOWN_ID] = False
-    counts[UNKNOWN_ID] += counts[is_new].sum()
-    counts[is_new] = 0
+    if train is not None:
+        is_new = np.bincount(train, minlength=full) == 0
+        is_new[UNKNOWN_ID] = False
+        counts[UNKNOWN_ID] += counts[is_new].sum()
+        counts[is_new] = 0
     sizes = sorted({size for size in (1_000, 5_000, 10_000, BASELINE_ROWS) if size < full} | {full})
     return {
         str(size): float((counts[UNKNOWN_ID] + counts[size:].sum()) / max(counts.sum(), 1))

@@ -187,7 +187,9 @@ def _write_corpus(folder: Path, splits: SplitReviews, progress: Progress | None)
         splits,
         np.concatenate([chunk.lengths for of_split in chunks.values() for chunk in of_split]),
         n_words=len(words),
-        unknown_share=unknown_share(validation, train=train, n_words=len(words)),
+        unknown_share=unknown_share(
+            validation, n_words=len(words), train=train if splits.counts_validation else None
+        ),
     )
     whole = replace(card, checksums=checksums_of(folder, pattern="*"))
     documents.write(folder / CARD_NAME, whole)

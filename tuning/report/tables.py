@@ -237,7 +237,12 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
         ("left out", _left_out(card)),
         ("tokens per text", lengths),
         ("words", f"{card.n_words:,} different words in {card.counted}"),
-        ("unknown tokens", unknown),
+        (
+            "unknown tokens",
+            f"{unknown}; words that the training split lacks count as unknown"
+            if card.counts_validation
+            else unknown,
+        ),
         (
             "duplicates",
             f"{card.n_duplicates:,} further copies of texts, each in the split of the first",

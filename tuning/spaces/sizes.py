@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
     """The sizes that a user fixes (None: the space or the data decide), and the sizes of the data:
-    the rows for all words of the training texts, padding and unknown included, and the 95th
+    the rows for all words that are counted, padding and unknown included, and the 95th
     percentile of the number of tokens of a training text.
     """
 
@@ -192,7 +192,7 @@ def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) 
         return (
             (in_models.pop(), "the rows of the model's embedding")
             if in_models
-            else (sizes.all_rows, "the rows for all words of the training texts")
+            else (sizes.all_rows, "the rows for all words that are counted")
         )
     if in_models:
         return in_models.pop(), "the length of the model's input"

@@ -65,7 +65,7 @@ def prepare_search(
     folder = results.study(config.study)
     config = with_parts(config, folder, splits=splits, min_texts=min_texts, folds=folds, say=say)
     # The number of folds decides in which splits words are counted.
-    splits = replace(splits, counts_validation=config.counts_validation)
+    splits = replace(splits, counts_validation=bool(config.counts_validation))
     corpus = _tokenized(splits, source, results=results, progress=progress)
     del splits  # No worker needs the texts.
     release_memory()
@@ -82,7 +82,7 @@ def _read_splits(
     release_memory()
     splits = replace(
         split_reviews(reviews, seed=config.seed, config=config.data),
-        counts_validation=config.counts_validation,
+        counts_validation=bool(config.counts_validation),
     )
     source = DataSource(
         data=config.data.data,
@@ -265,7 +265,9 @@ def with_parts(
     """
     config = with_folds(config, folder, splits=splits, folds=folds, say=say)
     known = read_record(folder).config if folder.config_path.exists() else None
-    counts = known.counts_validation if known else config.train.n_folds > 1
+    counts = (known or config).counts_validation
+    if counts is None and not known and config.train.n_folds > 1:
+        counts = True
     resplit = config.resplit
     if not known:
         draws = splits.draws_validation
