@@ -20,7 +20,7 @@ from tests.confirmations import (
     with_repeats,
 )
 from tuning.confirmation.estimates import estimate, seed_spread
-from tuning.confirmation.plan import plan_confirmation
+from tuning.confirmation.plan import covers, plan_confirmation
 from tuning.confirmation.plan import with_repeats as with_earlier
 from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
 from tuning.report.confirmation import sentences
@@ -532,6 +532,52 @@ def test_second_call_adds_a_finalist_only_if_it_is_one_of_the_two_best() -> None
     better, worse = Finalist(7, {}, 0.85, 1.0), Finalist(8, {}, 0.75, 1.0)
     assert [f.trial for f in planned_again(done, [*made, better]).finalists] == [1, 7, 2, 0]
     assert [f.trial for f in planned_again(done, [*made, worse]).finalists] == [1, 2, 0]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    made=st.lists(st.tuples(st.floats(0.5, 1), st.floats(0.5, 5)), min_size=2, max_size=5),
+    search_seconds=st.floats(5, 60),
+    pace=st.floats(0.2, 3),
+    share=st.sampled_from([None, 0.25, 1.0]),
+    luck=st.integers(0, 100),
+)
+def test_same_call_after_a_confirmation_that_is_over_trains_nothing(
+    made: list[tuple[float, float]],
+    search_seconds: float,
+    pace: float,
+    share: float | None,
+    luck: int,
+) -> None:
+    """Repeats take other times than the search has taken for the same configurations."""
+    rng = np.random.default_rng(luck)
+    finalists = [
+        Finalist(trial, {}, value, seconds, is_baseline=trial == 0)
+        for trial, (value, seconds) in enumerate(made)
+    ]
+    confirmation = planned(finalists, search_seconds=search_seconds, share=share)
+    confirmation, due = confirmation.advance()
+    while due:
+        for f, seed in due:
+            value = float(rng.normal(f.search_value, 0.05))
+            confirmation = confirmation.with_repeat(f.trial, seed, value, seconds=f.seconds * pace)
+        confirmation, due = confirmation.advance()
+    again = planned(
+        with_earlier(finalists, confirmation.finalists),
+        search_seconds=search_seconds,
+        share=share,
+        spent_seconds=confirmation.spent_seconds,
+    )
+    assert covers(confirmation, again)
+
+
+def test_default_budget_after_a_larger_one_trains_nothing() -> None:
+    made = finalists(0.9, 0.8, 0.7, 0.5)
+    confirmation, _ = play(planned(made, search_seconds=14.0, share=1.0), lambda trial, seed: 0.7)
+    joined = with_earlier(made, confirmation.finalists)
+    again = planned(joined, search_seconds=14.0, spent_seconds=confirmation.spent_seconds)
+    assert confirmation.rounds >= again.n_guaranteed > 0
+    assert covers(confirmation, again)
 
 
 def test_trial_may_be_pruned_and_another_architecture_s_best() -> None:

@@ -48,11 +48,14 @@ def plan_confirmation(
     least = sum(f.seconds for f in [*others[:2], *baseline]) * len(seeds[:MIN_ROUNDS])
     budget = (DEFAULT_SHARE if share is None else share) * search_seconds
     room = max(budget, least) if share is None else budget
+    # Repeats may have been faster than expected. The same call must not plan more with what they
+    # have saved, and change a confirmation that is over.
+    expected = sum(f.seconds * len(f.repeats) for f in finalists)
 
     def needed_seconds(others: list[Finalist]) -> float:
         in_first = missing_seconds([*others, *baseline], first)
         kept = [f for f in others if f in others[:2] or not f.is_trained]
-        return spent_seconds + in_first + missing_seconds([*kept, *baseline], later)
+        return max(spent_seconds, expected) + in_first + missing_seconds([*kept, *baseline], later)
 
     while needed_seconds(others) > room:
         # The two best finalists stay at any cost (one with a given `share`), or the front's ends.
@@ -125,7 +128,8 @@ def covers(old: Confirmation, new: Confirmation) -> bool:
     """Return whether an earlier confirmation has the seeds, finalists, pruned trials and budget of
     a new confirmation, and no repeat that another call may train.
     """
-    budgets = new.budget_seconds <= old.budget_seconds and new.n_guaranteed <= old.n_guaranteed
+    is_guaranteed = new.n_guaranteed <= max(old.n_guaranteed, old.rounds)
+    budgets = new.budget_seconds <= old.budget_seconds and is_guaranteed
     is_larger = budgets and len(new.seeds) <= len(old.seeds)
     numbers = [{f.trial for f in (*each.finalists, *each.pruned)} for each in (new, old)]
     can_be_retried = any(f != f.retried() for f in (*old.finalists, *old.pruned))
