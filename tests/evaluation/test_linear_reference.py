@@ -18,9 +18,11 @@ from filelock import FileLock
 
 from tests.numbered import NGRAMS, TWO, score
 from tests.paths import ROOT
+from tests.studies import SPACE
 from tests.texts import make_reviews, splits_of
 from tuning import documents
 from tuning.config import StudyConfig, TrainConfig
+from tuning.data.redraw import redrawn
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import (
     BackgroundFit,
@@ -30,11 +32,18 @@ from tuning.evaluation.linear_reference import (
 )
 from tuning.evaluation.ngram_model import (
     all_references,
+    columns_of,
     fit_linear_reference,
+    indicators,
     split_of,
     tune_ngram_model,
 )
+from tuning.evaluation.ngram_model import fit as fit_model
+from tuning.evaluation.references import Split
+from tuning.inputs.contract import resplit
 from tuning.inputs.corpus import Corpus, build_corpus
+from tuning.inputs.ngrams import ngrams_of
+from tuning.workers.messages import train_request
 
 T = TypeVar("T")
 REFERENCE = LinearReference(
@@ -98,24 +107,54 @@ def lock_of(corpus: Corpus) -> FileLock:
 def test_scores_are_those_of_the_model_on_validation(corpus: Corpus) -> None:
     reference = fit_linear_reference(corpus, TASK)
     splits = split_of(corpus, "train"), split_of(corpus, "validation")
-    settings, predictions = tune_ngram_model(
-        *splits, orders=corpus.ngram_orders, target=TWO, task=TASK
+    settings, (predictions,) = tune_ngram_model(
+        [splits], orders=corpus.ngram_orders, target=TWO, task=TASK
     )
     expected = score(splits[1].labels, predictions)
     assert reference.settings == settings and expected["accuracy"] > 0.9
     assert reference.scores == pytest.approx(expected)
 
 
+def test_scores_with_folds_are_means_over_the_folds_of_the_trials(
+    corpus: Corpus, fit: BackgroundFit
+) -> None:
+    config = StudyConfig(study="s", seed=3, train=TrainConfig(n_folds=4))
+    redraw = train_request(config, {}, space=SPACE, space_path=Path(), corpus=corpus).job.redraw
+    assert redraw is not None
+    fit.task = LinearTask.of(config)
+    fit.start(corpus.folder)
+    reference = wait_for(fit)
+    assert reference is not None and reference.settings is not None
+    train, validation = corpus.split("train"), corpus.split("validation")
+    accuracies = []
+    for places in redrawn(corpus.rows, redraw):
+        of_train, of_validation = resplit(train, validation, places)
+        columns = columns_of(corpus.ngram_orders, reference.settings.order)
+        rows = Split(indicators(ngrams_of(of_train.texts), columns), of_train.labels)
+        model = fit_model(rows, columns, reference.settings, target=TWO)
+        predictions = model.predictions(
+            indicators(ngrams_of(of_validation.texts), columns), target=TWO
+        )
+        accuracies.append(score(of_validation.labels, predictions)["accuracy"])
+    assert len(accuracies) == 4
+    assert reference.value("val_accuracy") == pytest.approx(np.mean(accuracies))
+    assert reference.about.endswith(" on 4 folds")
+    assert read_linear_reference(corpus.folder, TASK) is None
+
+
 def test_each_metric_and_class_weights_have_a_model_of_their_own(corpus: Corpus) -> None:
     configs = [
-        StudyConfig(study="s", metric=metric, train=TrainConfig(class_weight=class_weight))
+        StudyConfig(
+            study="s", metric=metric, train=TrainConfig(class_weight=class_weight, n_folds=n)
+        )
+        for n in (1, 4, 5)
         for metric in ("val_accuracy", "val_f1")
         for class_weight in ("", "balanced", "negative:1,positive:2")
     ]
     paths = [LinearTask.of(config).path(corpus.folder) for config in configs]
     assert len({*paths}) == len(configs)
     assert paths[0].name == "linear_reference.json"  # the only name of earlier versions
-    task = LinearTask.of(configs[-1])
+    task = LinearTask.of(configs[5])
     reference = fit_linear_reference(corpus, task)
     assert read_linear_reference(corpus.folder, task) == reference
     assert reference.about.endswith("chosen by validation F1")
@@ -279,9 +318,6 @@ def test_process_gives_its_scores_once_also_after_ctrl_c_in_the_terminal(
 )
 def test_sentence_has_the_metric_of_the_study_or_the_accuracy(metric: str, words: str) -> None:
     assert words in REFERENCE.sentence(metric)
-    of_folds = REFERENCE.sentence(metric, has_folds=True)
-    assert words.removesuffix(": the bar") in of_folds
-    assert of_folds.endswith(" on one split; it is not compared with means over folds.")
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,10 @@ def test_several_classes_are_each_against_the_rest() -> None:
 def tuned(
     train: Split[IdTexts], validation: Split[IdTexts], orders: np.ndarray, task: LinearTask = TASK
 ) -> tuple[NgramSettings, np.ndarray]:
-    return tune_ngram_model(train, validation, orders=orders, target=TWO, task=task)
+    settings, (predictions,) = tune_ngram_model(
+        [(train, validation)], orders=orders, target=TWO, task=task
+    )
+    return settings, predictions
 
 
 def right_share(predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -118,7 +121,7 @@ def reference_of(
     train: Split[IdTexts], validation: Split[IdTexts], test: IdTexts, *, orders: np.ndarray
 ) -> Reference:
     options: dict[str, Any] = {"orders": orders, "target": TWO, "task": TASK}
-    own = tuned_reference(train, validation, **options)
+    own = tuned_reference([(train, validation)], **options)
     return ngram_reference(train, validation, test, tuned=own, **options)
 
 
@@ -129,6 +132,24 @@ def test_tuning_chooses_pairs_where_words_say_nothing() -> None:
     (ngrams,), orders, _ = ngrams_of(texts)
     settings, predictions = tuned(Split(ngrams, labels), Split(ngrams, labels), orders)
     assert (settings.order, right_share(predictions, labels)) == (2, 1.0)
+
+
+def test_tuning_takes_the_best_mean_over_folds() -> None:
+    """In the first fold words are enough, and of equals the shortest n-grams would be chosen."""
+    folds = [
+        (["good", "bad", "good", "bad"], [1, 0, 1, 0]),
+        (["not good", "very bad", "very good", "not bad"], [0, 0, 1, 1]),
+    ]
+    texts = [of_fold * 12 for of_fold, _ in folds]
+    (_, *of_folds), orders, _ = ngrams_of([*texts[0], *texts[1]], *texts)
+    splits = [
+        Split(ids, np.array(labels * 12)) for ids, (_, labels) in zip(of_folds, folds, strict=True)
+    ]
+    orders_of = [
+        tune_ngram_model([(s, s) for s in some], orders=orders, target=TWO, task=TASK)[0].order
+        for some in (splits[:1], splits, splits[::-1])
+    ]
+    assert orders_of == [1, 2, 2]
 
 
 def test_first_of_equals_is_chosen() -> None:

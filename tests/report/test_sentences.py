@@ -128,16 +128,6 @@ def test_status_shows_the_linear_model(results: ResultsDir, run_cli: Callable[..
     assert values["linear_model_value"] == 0.9876
 
 
-def test_with_folds_the_linear_model_is_no_bar(
-    results: ResultsDir, run_cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    confirmed(0.5).save(results.study("s"))
-    monkeypatch.setattr(Summary, "step", "fold")
-    for shown in (run_cli("status", "--study", "s").out, first_section(results)):
-        assert "0.9876 on one split; it is not compared with means over folds" in shown
-        assert "the bar" not in shown and "is behind" not in shown
-
-
 def summary_of(n_trials: int = 8) -> Summary:
     return summarize(many_trials(n_trials), metric="val_accuracy")
 
@@ -373,8 +363,9 @@ def test_answer_of_a_study_with_folds_says_on_what_its_values_are() -> None:
     number = next(t.number for t in summary.ranked if t is not summary.baseline)
     others = {t.number: [0.7, 0.701, 0.702] for t in summary.ranked}
     confirmation = with_repeats(others | {number: [0.87, 0.871, 0.869]})
-    sentence = answer(summary, confirmation, None, reference(0.5))
-    assert sentence.endswith("The linear model has 0.5000 on the study's own split.")
+    fresh = replace(confirmation, overlap=0.25)
+    sentence = answer(summary, fresh, None, reference(0.5))
+    assert sentence.endswith("The linear model has 0.5000 on the study's own folds.")
     assert "Each value is of one seed on the folds" in answer(summary, None, None, None)
 
 

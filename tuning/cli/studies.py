@@ -110,7 +110,6 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
         study=study.name,
         metric=summary.metric,
         test=study.test_scores,
-        has_folds=summary.step == "fold",
     ):
         console.print(escape(sentence))
 

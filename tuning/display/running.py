@@ -43,8 +43,8 @@ class Display:
                 self._show_step(label, share)
             case events.SearchStarted(opened):
                 self._start(opened)
-            case events.LinearModelTrained(reference, has_folds):
-                print_texts(reference.sentence(self._metric, has_folds=has_folds))
+            case events.LinearModelTrained(reference):
+                print_texts(reference.sentence(self._metric))
             case events.Progressed():
                 self._change(event)
             case events.SearchEnded(opened, outcome):
@@ -68,11 +68,7 @@ class Display:
                         print_texts(f"Interrupted; {repeated()} continues the confirmation.")
                     task = LinearTask.of(opened.config)
                     linear = read_linear_reference(opened.corpus.folder, task)
-                    has_folds = opened.config.train.n_folds > 1
-                    behind = behind_linear(
-                        linear, confirmation, study=self._study, has_folds=has_folds
-                    )
-                    if behind:
+                    if behind := behind_linear(linear, confirmation, study=self._study):
                         warn(behind)
 
     def _show_step(self, label: str, share: float) -> None:

@@ -1,5 +1,6 @@
-"""The linear model with which a search is compared: its scores on the validation split and its
-settings, stored beside the corpus, and the process in which it is trained while the search runs.
+"""The linear model with which a search is compared: its scores on the validation split, or the
+means over the study's folds, and its settings, stored beside the corpus, and the process in which
+it is trained while the search runs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from tuning import documents
 from tuning.config import StudyConfig
+from tuning.data.rows import Redraw
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import StorageError
 from tuning.metrics import METRICS, is_ahead, metric_of, metric_text, objectives_of
@@ -26,16 +28,22 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class LinearTask:
     """The objective by which the linear models of a study's data are tuned, which is "" for the
-    first of the kind of target, and their `TrainConfig.class_weight`.
+    first of the kind of target, their `TrainConfig.class_weight`, and the study's folds.
     """
 
     metric: str = ""
     class_weight: str = ""
+    folds: Redraw | None = None
 
     @classmethod
     def of(cls, config: StudyConfig) -> LinearTask:
         is_first = config.metric == objectives_of(config.data.kind)[0]
-        return cls("" if is_first else config.metric, config.train.class_weight)
+        n_folds = config.train.n_folds
+        return cls(
+            "" if is_first else config.metric,
+            config.train.class_weight,
+            Redraw(seed=config.seed, n_folds=n_folds) if n_folds > 1 else None,
+        )
 
     def objective(self, target: Target) -> str:
         return self.metric or target.metrics[0].objective
@@ -44,7 +52,8 @@ class LinearTask:
         # A file name can't have all characters that names of classes may have.
         classes = hashlib.sha256(self.class_weight.encode()).hexdigest()[:8]
         is_weighted = (folder / "train.weights.npy").exists()
-        parts = [self.metric, self.class_weight and classes, "weighted" * is_weighted]
+        folds = f"{self.folds.n_folds}_folds_{self.folds.seed}" if self.folds else ""
+        parts = [self.metric, self.class_weight and classes, "weighted" * is_weighted, folds]
         return folder / ("_".join(["linear_reference", *filter(None, parts)]) + ".json")
 
 
@@ -65,8 +74,9 @@ class NgramSettings:
 @dataclass(frozen=True, kw_only=True)
 class LinearReference:
     """A linear model that was trained on the training split, its scores on the validation split by
-    name, where None is not defined, and the seconds of its tuning. An export trains it with its
-    `settings` on train + validation; a file of an earlier version has none.
+    name, or their means over folds, where None is not defined, and the seconds of its tuning. An
+    export trains it with its `settings` on train + validation; a file of an earlier version has
+    none.
     """
 
     name: str = field(default="logistic regression", metadata=OMIT_DEFAULT)
@@ -85,17 +95,14 @@ class LinearReference:
     def value(self, metric: str) -> float | None:
         return self.scores.get(metric_of(metric).name)
 
-    def sentence(self, metric: str, *, has_folds: bool = False) -> str:
+    def sentence(self, metric: str) -> str:
         known = {name: value for name, value in self.scores.items() if value is not None}
         name = metric_of(metric).name
         if name not in known:  # AUC is not defined where a class has no validation text.
             name = next(iter(known))
-        rows = ": the bar for this search"
-        if has_folds:
-            rows = " on one split; it is not compared with means over folds"
         return (
             f"A linear model ({self.name} on {self.about}) has a validation"
-            f" {METRICS[name].label} of {metric_text(known[name])}{rows}."
+            f" {METRICS[name].label} of {metric_text(known[name])}: the bar for this search."
         )
 
     def is_ahead_of(self, value: float, metric: str) -> bool:
@@ -137,7 +144,9 @@ class BackgroundFit:
         if self._read():
             return
         module = "tuning.evaluation.ngram_model"
+        folds = self.task.folds or Redraw(seed=0)
         arguments = [str(folder), str(niceness), self.task.metric, self.task.class_weight]
+        arguments += [str(folds.seed), str(folds.n_folds)]
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],

@@ -1,6 +1,6 @@
 """A linear model on the n-grams of a corpus: regression on n-grams that are weighted by naive Bayes
 log-count ratios (Wang and Manning, ACL 2012) or by inverse document frequencies. Its order, its
-weighting and C are tuned on the validation split.
+weighting and C are tuned on the validation split, or on folds.
 
 A text is the set of its n-grams. Each n-gram has a weight, and the weights of a text are scaled to
 length 1. A logistic regression is trained for each column of 0 and 1 that a target asks for
@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 import os
 import signal
+import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -32,6 +33,8 @@ from sklearn.preprocessing import normalize
 from tuning import documents
 from tuning.atomic_io import translated
 from tuning.config import SPLITS
+from tuning.data.redraw import redrawn
+from tuning.data.rows import Redraw
 from tuning.data.sources import labels_in
 from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import (
@@ -71,8 +74,9 @@ MAX_IDS = 20_000_000
 NAMES = ("words", "pairs", "triples")
 
 Ngrams = Split[IdTexts]
-# The gain of settings on the validation split, the settings, and the predictions for the split.
-_Tried = tuple[float, NgramSettings, Array]
+Pair = Sequence[Ngrams]  # the rows for training and for validation
+# The mean gain of settings over pairs, the settings, and the predictions for the validation rows.
+_Tried = tuple[float, NgramSettings, list[Array]]
 
 
 @dataclass(frozen=True)
@@ -212,8 +216,7 @@ def fit_linear_reference(corpus: Corpus, task: LinearTask) -> LinearReference:
         stored = read_linear_reference(corpus.folder, task)
         if stored is None or not stored.is_usable:
             stored = tuned_reference(
-                split_of(corpus, "train", n_threads=1),
-                split_of(corpus, "validation"),
+                pairs_of(corpus, task),
                 orders=corpus.ngram_orders,
                 target=corpus.target,
                 task=task,
@@ -222,26 +225,40 @@ def fit_linear_reference(corpus: Corpus, task: LinearTask) -> LinearReference:
     return stored
 
 
+def pairs_of(corpus: Corpus, task: LinearTask) -> list[Pair]:
+    """Return the rows for training and for validation: of the splits, or of each fold."""
+    train, validation = split_of(corpus, "train", n_threads=1), split_of(corpus, "validation")
+    if task.folds is None:
+        return [(train, validation)]
+    rows = both(train, validation, train.texts + validation.texts)
+    return [
+        [rows.part(places, rows.texts.rows(places)) for places in fold]
+        for fold in redrawn(corpus.rows, task.folds)
+    ]
+
+
 def tuned_reference(
-    train: Ngrams,
-    validation: Ngrams,
+    pairs: Sequence[Pair],
     *,
     orders: npt.NDArray[np.uint8],
     target: Target,
     task: LinearTask,
 ) -> LinearReference:
     started = time.monotonic()
-    train, validation = _parts(train, validation, target=target)
-    settings, predictions = tune_ngram_model(
-        train, validation, orders=orders, target=target, task=task
-    )
-    scores = target.score(validation.labels, predictions)
+    pairs = [_parts(*pair, target=target) for pair in pairs]
+    settings, predictions = tune_ngram_model(pairs, orders=orders, target=target, task=task)
+    of_pairs = [
+        target.score(validation.labels, of_pair)
+        for (_, validation), of_pair in zip(pairs, predictions, strict=True)
+    ]
+    scores = {name: statistics.fmean(s[name] for s in of_pairs) for name in of_pairs[0]}
     *others, last = NAMES[: settings.order]
     names = f"{', '.join(others)} and {last} of words" if others else last
     about = (
         f"{names}, {columns_of(orders, settings.order).sum():,} n-grams weighted by"
         f" {settings.weighting}, C = {settings.strength:g}, chosen by validation"
         f" {metric_of(task.objective(target)).label}"
+        f"{f' on {len(pairs)} folds' if task.folds else ''}"
     )
     return LinearReference(
         name=target.regression_name,
@@ -253,31 +270,35 @@ def tuned_reference(
 
 
 def tune_ngram_model(
-    train: Ngrams,
-    validation: Ngrams,
+    pairs: Sequence[Pair],
     *,
     orders: npt.NDArray[np.uint8],
     target: Target,
     task: LinearTask,
-) -> tuple[NgramSettings, Array]:
-    """Return the settings with the best value of the task's metric on the validation split, and the
-    predictions for that split of their model, trained on the training split alone.
+) -> tuple[NgramSettings, list[Array]]:
+    """Return the settings with the best mean value of the task's metric over the pairs of rows for
+    training and for validation, and the predictions of their models for the validation rows of each
+    pair, each trained on the training rows of the pair alone.
 
     The order and the weighting are chosen first, with `FIRST_STRENGTH`, then C.
     """
 
-    def best_of(order: int, choices: Iterable[tuple[Weighting, float]]) -> _Tried:
-        columns, tried = columns_of(orders, order), []
-        rows = learned(_indicated(train, columns), target=target, task=task)
-        held_out = indicators(validation.texts, columns)
-        for weighting, strength in choices:
-            settings = NgramSettings(order, weighting, strength)
-            model = fit(rows, columns, settings, target=target)
-            predictions = model.predictions(held_out, target=target)
-            value = gain(validation.labels, predictions, target=target, task=task)
-            tried.append((value, settings, predictions))
+    def best_of(order: int, choices: Sequence[tuple[Weighting, float]]) -> _Tried:
+        columns = columns_of(orders, order)
+        tried = [NgramSettings(order, *choice) for choice in choices]
+        gains: list[list[float]] = [[] for _ in tried]
+        predictions: list[list[Array]] = [[] for _ in tried]
+        for train, validation in pairs:
+            rows = learned(_indicated(train, columns), target=target, task=task)
+            held_out = indicators(validation.texts, columns)
+            for number, settings in enumerate(tried):
+                model = fit(rows, columns, settings, target=target)
+                own = model.predictions(held_out, target=target)
+                predictions[number].append(own)
+                gains[number].append(gain(validation.labels, own, target=target, task=task))
+        means = map(statistics.fmean, gains)
         # The first of equal models is taken: the lowest order, ratios, and the smallest C.
-        return max(tried, key=itemgetter(0))
+        return max(zip(means, tried, predictions, strict=True), key=itemgetter(0))
 
     first = [(weighting, FIRST_STRENGTH) for weighting in Weighting]
     max_order = max(int(orders.max(initial=1)), 1)
@@ -298,7 +319,7 @@ def _indicated(split: Ngrams, columns: npt.NDArray[np.bool_]) -> Split[sparse.cs
     return Split(indicators(split.texts, columns), split.labels, split.weights)
 
 
-def _parts(*splits: Ngrams, target: Target) -> Sequence[Ngrams]:
+def _parts(*splits: Ngrams, target: Target) -> Pair:
     n_texts = sum(len(split.texts) for split in splits)
     n_ids = sum(len(split.texts.ids) for split in splits)
     n_regressions = max(len(target.linear_columns(split.labels)) for split in splits)
@@ -320,12 +341,14 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def main(folder: str, niceness: str, metric: str, class_weight: str) -> None:
+def main(folder: str, niceness: str, metric: str, class_weight: str, *folds: str) -> None:
     # Ctrl-C reaches all processes of a terminal. The parent ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.nice(int(niceness))
-    fit_linear_reference(Corpus(Path(folder)), LinearTask(metric, class_weight))
+    seed, n_folds = map(int, folds)
+    redraw = Redraw(seed=seed, n_folds=n_folds) if n_folds > 1 else None
+    fit_linear_reference(Corpus(Path(folder)), LinearTask(metric, class_weight, redraw))
 
 
 if __name__ == "__main__":

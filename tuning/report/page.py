@@ -180,7 +180,6 @@ def page(
             test,
             study=name,
             metric=config.metric,
-            has_folds=summary.step == "fold",
         ),
         labels=_labels(*measured.labels) if measured.labels else None,
         threshold=measured.threshold,

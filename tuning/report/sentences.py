@@ -45,15 +45,14 @@ def answer(
         return " ".join([_answer_on_test(test, summary), *promised])
     if best is None or estimates is None or not best.is_confirmed:
         return best_sentence(summary, confirmation)
-    has_folds = summary.step == "fold"
-    behind = behind_linear(linear, confirmation, study=summary.study, has_folds=has_folds)
+    behind = behind_linear(linear, confirmation, study=summary.study)
     is_behind = lower_mean(estimates) is not None or behind
     use = f"{'Do not use' if is_behind else 'Use'} trial {best.trial.number}"
     texts = [f"{use}{' yet' if is_behind else ''}.", result_text(estimates)]
     bar = linear.value(summary.metric) if linear else None
     if bar is not None:
-        is_own = not has_folds and not estimates.confirmation.is_resplit
-        own = "" if is_own else " on the study's own split"
+        parts = "split" if summary.step == "epoch" else "folds"
+        own = f" on the study's own {parts}" if estimates.confirmation.is_resplit else ""
         texts.append(f"The linear model has {metric_text(bar)}{own}.")
     return " ".join([*texts, *promise(estimates)])
 
@@ -202,7 +201,6 @@ def linear_sentences(
     *,
     study: str,
     metric: str,
-    has_folds: bool = False,
 ) -> list[str]:
     """Compare the exported model with the best linear reference on the test split. Before an
     export, give the linear model's value on the validation split, and a warning if the confirmed
@@ -223,9 +221,8 @@ def linear_sentences(
         return texts
     if reference is None:
         return []
-    behind = behind_linear(reference, confirmation, study=study, has_folds=has_folds)
-    behind = "" if test else behind
-    return [reference.sentence(metric, has_folds=has_folds), *([behind] if behind else [])]
+    behind = "" if test else behind_linear(reference, confirmation, study=study)
+    return [reference.sentence(metric), *([behind] if behind else [])]
 
 
 def _best_linear(test: TestDocument, metric: str) -> str | None:
@@ -247,19 +244,15 @@ def _behind_remedy(study: str) -> str:
 
 
 def behind_linear(
-    reference: LinearReference | None,
-    confirmation: Confirmation | None,
-    *,
-    study: str,
-    has_folds: bool = False,
+    reference: LinearReference | None, confirmation: Confirmation | None, *, study: str
 ) -> str:
-    """With folds nothing is behind: the linear model has one split, and no mean over folds."""
     estimates = estimate(confirmation)
-    if reference is None or estimates is None or not estimates.is_confirmed or has_folds:
+    if reference is None or estimates is None or not estimates.is_confirmed:
         return ""
     best, metric = estimates.best, estimates.confirmation.metric
-    # The linear model is on the study's own split, on which the search has its value. The mean is
-    # the plain one: the corrected mean of a model that equals the linear model would be behind it.
+    # The linear model is on the study's own split or folds, on which the search has its value. The
+    # mean is the plain one: the corrected mean of a model that equals the linear model would be
+    # behind it.
     is_resplit = estimates.confirmation.is_resplit
     value = best.search_value if is_resplit else statistics.fmean(best.repeat_values.values())
     which = "in the search" if is_resplit else "mean that is not corrected"
@@ -268,6 +261,6 @@ def behind_linear(
         return ""
     return (
         f"The confirmed best, trial {best.trial}, is behind the linear model on the validation"
-        f" split: {metric} {metric_text(value)} ({which}) against {metric_text(bar)}."
+        f" rows: {metric} {metric_text(value)} ({which}) against {metric_text(bar)}."
         f" {_behind_remedy(study)}"
     )

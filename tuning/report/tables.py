@@ -205,8 +205,7 @@ def folds_sentence(n_folds: int, card: DataCard) -> str:
     counted = " Words and n-grams are counted in all these rows, without labels."
     return (
         f"Each trial is trained on {n_folds} folds of the {card.n_not_test:,} rows that are not"
-        f" test, and its value is their mean.{counted if card.counts_validation else ''} The linear"
-        " model stays on one split."
+        f" test, and its value is their mean.{counted if card.counts_validation else ''}"
     )
 
 

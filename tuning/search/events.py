@@ -65,12 +65,9 @@ class SearchStarted(Event):
 
 @dataclass(frozen=True)
 class LinearModelTrained(Event):
-    """The linear model is known, perhaps from an earlier search. It comes once in a search.
-    `has_folds`: whether the trials of the study are trained on folds.
-    """
+    """The linear model is known, perhaps from an earlier search. It comes once in a search."""
 
     reference: LinearReference
-    has_folds: bool = False
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,7 @@ def follow(session: Session, *, has_epoch: bool) -> None:
         fit.start(folder, niceness=NICENESS)
     reference = fit.poll()
     if reference:
-        has_folds = session.config.train.n_folds > 1
-        session.notify(LinearModelTrained(reference, has_folds))
+        session.notify(LinearModelTrained(reference))
 
 
 def wait(session: Session) -> None:

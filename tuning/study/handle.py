@@ -88,8 +88,10 @@ class StudyHandle:
         of earlier versions have the one for the first metric of the kind, without weights.
         """
         folder = self.results.cache_dir(self.record.data_fingerprint)
-        own = read_linear_reference(folder, LinearTask.of(self.config))
-        return own or (read_linear_reference(folder, LinearTask()) if self.confirmation else None)
+        task = LinearTask.of(self.config)
+        own = read_linear_reference(folder, task)
+        first = LinearTask(folds=task.folds)
+        return own or (read_linear_reference(folder, first) if self.confirmation else None)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[optuna.Study]:
