@@ -237,6 +237,7 @@ def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
     assert manifest.export_number == 2
     page, _ = write_report(StudyHandle.of(setting.results, "s"))
     assert f"Evaluated {len(manifest.test_looks)} times" in page.read_text()
+    assert "The scores are those of" not in page.read_text()
     assert sorted(path.name for path in setting.folder.path.glob("best*/")) == ["best", "best.1"]
 
 

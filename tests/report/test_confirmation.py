@@ -19,7 +19,13 @@ from tests.confirmations import (
 from tuning.confirmation.plan import plan_confirmation
 from tuning.confirmation.rounds import Confirmation, Purpose
 from tuning.evaluation.statistics import Interval
-from tuning.report.confirmation import finalist_rows, missed_sentences, plan, sentences
+from tuning.report.confirmation import (
+    finalist_rows,
+    larger_share,
+    missed_sentences,
+    plan,
+    sentences,
+)
 
 
 def text_of(confirmation: Confirmation) -> str:
@@ -161,7 +167,9 @@ def test_plan_names_the_trainings_and_their_duration() -> None:
         " 8 min with 2 workers (90% of the search's worker seconds; budget: 25%)."
     )
     confirmation, _ = play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=100.0)
-    assert plan(confirmation, n_workers=2) == ""
+    assert plan(confirmation, n_workers=2) == "The confirmation has all its repeats."
+    spent = replace(confirmation, search_seconds=500.0)  # It took 900 s.
+    assert [larger_share(each) for each in (confirmation, spent)] == [2, 3]
 
 
 @pytest.mark.parametrize(("share", "may_exceed"), [(None, True), (0.06, False)])

@@ -23,8 +23,10 @@ from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.studies import MANY_SPACE, many_trials
 from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.documents import unstructure
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import Mistake
+from tuning.evaluation.test_split import EVALUATIONS
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.data_card import DataCard
 from tuning.report.next_ranges import Advice, advise, declarations
@@ -322,6 +324,24 @@ def test_the_first_figure_is_of_the_metric_of_the_study(metric: str, shown: str)
     text = wide_page(metric=metric)
     assert f'"{shown} on the test split"' in text
     assert f"<p class=soft>{shown.capitalize()} on the 36 texts of the test split" in text
+
+
+def test_page_counts_an_evaluation_of_an_export_that_was_killed_later() -> None:
+    study = many_trials(6)
+    (look,) = TEST_SCORES.test_looks
+    later = replace(look, when="2026-02-02")
+    for n_times, words in ((1, "once: "), (2, f"2 times: {look.when}, 2026-02-02. The scores are")):
+        study.set_user_attr(EVALUATIONS, [unstructure(each) for each in (look, later)[:n_times]])
+        text = page_of(
+            study,
+            summarize(study, metric="val_accuracy"),
+            space=MANY_SPACE,
+            record=RECORD,
+            card=CARD,
+            measured=Measured(test=TEST_SCORES),
+        )
+        assert f"Evaluated {words}" in text
+    assert f"The scores are those of {look.when}." in text
 
 
 def test_the_data_of_a_study_name_its_weights(page: str) -> None:

@@ -18,7 +18,7 @@ from tests.confirmations import estimated, with_repeats
 from tests.stored_documents import CARD, TEST_SCORES
 from tests.studies import many_trials
 from tuning.atomic_io import read_json
-from tuning.config import SPLITS
+from tuning.config import SPLITS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.documents import write
@@ -178,7 +178,12 @@ def test_data_say_in_which_rows_words_are_counted(counts: bool) -> None:
     rows, both = dict(data_rows(card)), "in the training and the validation split"
     assert rows["words"].endswith(both if counts else "in the training split")
     assert ("lacks count as unknown" in rows["unknown tokens"]) == counts
-    assert ("n-grams are counted in all these rows" in folds_sentence(5, card)) == counts
+    config = StudyConfig(study="s", train=TrainConfig(n_folds=5))
+    said = folds_sentence(config, card)
+    assert ("n-grams are counted in all these rows" in said) == counts
+    assert "the rows before it" not in said
+    timed = replace(config, data=DataConfig(time_column="day"))
+    assert "Each fold is trained on the rows before it" in folds_sentence(timed, card)
 
 
 def test_data_of_many_classes_begin_with_their_doubts() -> None:

@@ -298,6 +298,7 @@ def exceed_a_limit(run: Run, reason: FailureReason, monkeypatch: pytest.MonkeyPa
 def test_end_of_a_trial_is_written_to_the_study(end: End, ended: Run) -> None:
     trial, duplicate = ended.trials[1:3]
     assert trial.state is duplicate.state is end.state
+    assert not trial.user_attrs.get("paused")
     reason = None if end.reason is None else end.reason.value
     assert trial.user_attrs.get("reason") == duplicate.user_attrs.get("reason") == reason
     assert duplicate.user_attrs.get("same_as") == (None if end.has_failed else 1)

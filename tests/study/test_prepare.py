@@ -244,7 +244,8 @@ def with_folds(
 
 
 GIVEN_SPLIT, FEW_GROUPS = {"split_column": "part"}, {"group_column": "part"}
-FEW = "a class has too few texts, groups, times or weights for 5 folds"
+FEW = "group_column must have 5 groups or more"
+NO_WEIGHTS = "5 folds must have training rows with weights above 0"
 
 
 @pytest.mark.parametrize(
@@ -257,7 +258,7 @@ FEW = "a class has too few texts, groups, times or weights for 5 folds"
         ("auto", {"group_column": "product"}, 5, None),
         ("auto", GIVEN_SPLIT, 1, "the validation split is given"),
         ("auto", FEW_GROUPS, 1, FEW),
-        ("auto", {"group_column": "product", "weight_column": "votes"}, 1, FEW),
+        ("auto", {"group_column": "product", "weight_column": "votes"}, 1, NO_WEIGHTS),
     ],
 )
 def test_number_of_folds(

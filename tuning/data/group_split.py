@@ -39,7 +39,7 @@ def draw(rows: Rows, shares: Sequence[float], *, seed: int) -> Parts:
     if len(sizes) < len(shares):
         raise DataError(
             f"group_column must have {len(shares)} groups or more among the rows that are split,"
-            f" one for each part; it has {len(sizes)}."
+            f" one for each split or fold; it has {len(sizes)}."
         )
     divided, parts = np.arange(len(sizes)), np.arange(len(shares))
     part_of = np.full(len(sizes), np.argmax(shares), dtype=np.int8)

@@ -92,7 +92,7 @@ class Display:
         corpus, space = opened.corpus, opened.space
         print_texts(*space.notes)
         console.print(card_table(corpus.card))
-        if sentence := folds_sentence(opened.config.train.n_folds, corpus.card):
+        if sentence := folds_sentence(opened.config, corpus.card):
             print_texts(f"{sentence} A new study with folds 1 has one split.")
         print_texts(*opened.notes)
 
@@ -106,5 +106,4 @@ class Display:
         from tuning.report.confirmation import plan
 
         _, _, self._seconds = expected_cost(confirmation, n_workers=n_workers)
-        if text := plan(confirmation, n_workers=n_workers):
-            print_texts(text)
+        print_texts(plan(confirmation, n_workers=n_workers))

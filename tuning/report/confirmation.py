@@ -20,7 +20,7 @@ from tuning.text import counted
 def plan(confirmation: Confirmation, *, n_workers: int) -> str:
     n_trainings, seconds, worker_seconds = expected_cost(confirmation, n_workers=n_workers)
     if not n_trainings:
-        return ""
+        return "The confirmation has all its repeats."
     others = ", ".join(
         f"trial {finalist.trial}"
         for finalist in confirmation.finalists
@@ -38,6 +38,11 @@ def plan(confirmation: Confirmation, *, n_workers: int) -> str:
     )
     seeds = counted_seeds(len(confirmation.seeds), "fresh", is_resplit=confirmation.is_resplit)
     return f"Confirming {names} on up to {seeds}: {trainings}{budget}."
+
+
+def larger_share(confirmation: Confirmation) -> int:
+    """Return a budget for `confirm` that leaves at least half of the search's time for more."""
+    return math.ceil(confirmation.share + 0.5)
 
 
 def counted_seeds(n: int, kind: str, *, is_resplit: bool) -> str:

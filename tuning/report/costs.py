@@ -45,7 +45,7 @@ class Cost:
 
 
 COSTS = (
-    Cost("seconds", "Training time", "seconds of one training"),
+    Cost("seconds", "Training time", "seconds of a trial"),
     Cost("n_parameters", "Size", "parameters"),
     Cost("latency_ms", "Latency", "milliseconds for a text"),
 )

@@ -52,6 +52,7 @@ def note(
         verdict=verdict(summary, confirmation),
         advice=[entry.sentence for entry in advise(summary, space, card, confirmation)],
         card=card,
+        has_folds=summary.step == "fold",
         n_rows=sum(card.n_rows.values()),
         data_name=card.data or "",
         classes=list(zip(card.class_names, counts, strict=True)),

@@ -25,12 +25,12 @@ from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.slices import calibration_error, slices_of
 from tuning.evaluation.statistics import interval_text
-from tuning.evaluation.test_split import BEST, named_entries
+from tuning.evaluation.test_split import BEST, evaluations_of, named_entries
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import DataCard
 from tuning.metrics import Metric, metric_of
 from tuning.report import costs, quality
-from tuning.report.confirmation import finalist_rows, missed_sentences
+from tuning.report.confirmation import finalist_rows, larger_share, missed_sentences
 from tuning.report.figures import report_figures
 from tuning.report.html_parts import WIDTHS, narrow, plot_html, plotly_script, table
 from tuning.report.labels import labels_to_check
@@ -190,7 +190,7 @@ def page(
         ],
         architectures=table(*architectures) if architectures[1] else None,
         finalists=_finalists(estimates) if estimates else None,
-        test=_test(test, config.metric, card.target) if test else None,
+        test=_test(test, study, config.metric, card.target) if test else None,
         plots=plots,
         advice=[entry.sentence for entry in advice],
         n_missing=0 if confirmation else max(MIN_COMPLETE - n_confirmable(summary), 0),
@@ -202,7 +202,7 @@ def page(
         pruning=_pruning(summary, estimates, epochs=config.train.epochs),
         trials=table(*narrow(*trial_rows(summary, space), n_searched, n_after=1), kind="sortable"),
         spaces=_spaces(measured.spaces, name),
-        split_rule=f"{card.split_rule} {folds_sentence(config.train.n_folds, card)}".rstrip(),
+        split_rule=f"{card.split_rule} {folds_sentence(config, card)}".rstrip(),
         data=table((), data_rows(card) + [("weights", weights)] * bool(weights), kind="pairs"),
         record=table(
             (),
@@ -284,14 +284,16 @@ def _pruning(summary: Summary, estimates: Estimates | None, *, epochs: int) -> s
     if not saved:
         return ""
     missed = missed_sentences(estimates) if estimates else []
+    share = larger_share(estimates.confirmation) if estimates else 1
+    more = typed("confirm", study=summary.study, pruned=5, share=share)
     unknown = (
         "Whether pruning stopped a better trial is not known: no pruned trial was trained to its"
-        f" last {summary.step} (`{typed('confirm', study=summary.study, pruned=5, share=1)}` does)."
+        f" last {summary.step} (`{more}` does)."
     )
     return f"{saved} {' '.join(missed) or unknown}"
 
 
-def _test(test: TestDocument, metric: str, target: Target) -> dict[str, Any]:
+def _test(test: TestDocument, study: optuna.Study, metric: str, target: Target) -> dict[str, Any]:
     shown = target.listed_metrics(metric)
     scores = [
         [name, *(interval_text(*entry.interval(m.name)) for m in shown)]
@@ -301,12 +303,18 @@ def _test(test: TestDocument, metric: str, target: Target) -> dict[str, Any]:
         [mistake.label, mistake.predicted, f"{mistake.probability:.3f}", mistake.text]
         for mistake in test.mistakes
     ]
-    n_times = len(test.test_looks)
+    evaluations = evaluations_of(study) or test.test_looks
+    n_times = len(evaluations)
+    times = (
+        f"Evaluated {'once' if n_times == 1 else f'{n_times} times'}:"
+        f" {', '.join(evaluation.when for evaluation in evaluations)}."
+    )
+    if n_times > len(test.test_looks):  # An export was killed after its evaluation.
+        times += f" The scores are those of {test.test_looks[-1].when}."
     return {
         "comparisons": export_sentences(test, metric),
         "scores": table(["model", *(m.label for m in shown)], scores),
-        "times": f"Evaluated {'once' if n_times == 1 else f'{n_times} times'}: "
-        f"{', '.join(evaluation.when for evaluation in test.test_looks)}.",
+        "times": times,
         "mistakes": table(["class", "predicted", "probability", "text"], mistakes, kind="texts"),
         "n_mistakes": len(mistakes),
         "classes": {

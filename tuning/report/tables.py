@@ -199,14 +199,19 @@ def timings_sentence(summary: Summary) -> str:
     return f"Seconds by phase of all trials: {seconds} (storage is the coordinator's).{share}"
 
 
-def folds_sentence(n_folds: int, card: DataCard) -> str:
+def folds_sentence(config: StudyConfig, card: DataCard) -> str:
+    n_folds = config.train.n_folds
     if n_folds == 1:
         return ""
-    counted = " Words and n-grams are counted in all these rows, without labels."
-    return (
+    text = (
         f"Each trial is trained on {n_folds} folds of the {card.n_not_test:,} rows that are not"
-        f" test, and its value is their mean.{counted if card.counts_validation else ''}"
+        " test, and its value is their mean."
     )
+    if config.data.time_column:
+        text += " Each fold is trained on the rows before it, so the first rows are in no fold."
+    if card.counts_validation:
+        text += " Words and n-grams are counted in all these rows, without labels."
+    return text
 
 
 def data_rows(card: DataCard) -> list[tuple[str, str]]:

@@ -117,6 +117,8 @@ class StudyWriter:
         """
         if result is not None:
             self.write_attributes(opened, result)
+        else:
+            self.mark(opened, paused=False)
         self._tell(opened, state=TrialState.PRUNED)
 
     def complete(self, opened: OpenTrial, result: FitResult) -> None:

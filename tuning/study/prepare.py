@@ -229,10 +229,9 @@ def with_folds(
         except DataError as error:
             if not is_auto:
                 raise
-            logger.info("one split in the place of folds: %s", error)
-            reason = f"a class has too few texts, groups, times or weights for {AUTO_FOLDS} folds"
+            reason = str(error)
     if reason:
-        say(f"Each trial is trained on one split and not on folds: {reason}.")
+        say(f"Each trial is trained on one split and not on folds: {reason.rstrip('.')}.")
         return config
     return new
 

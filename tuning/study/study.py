@@ -157,6 +157,7 @@ def _refuse(folder: StudyDir, found: Mapping[str, tuple[Any, Any]]) -> None:
             )
             + (" (parts_per_epoch follows from min_texts)" if is_part else "")
             + (". A class that was changed is another search space" if is_other_file else "")
+            + (". The data have changed: put them back" if "data_fingerprint" in found else "")
             + ". Use the same values, or give the study another name (study)."
         )
 
