@@ -356,8 +356,13 @@ def test_search_spaces_of_a_comparison_are_a_section() -> None:
     text = wide_page(Measured(spaces=spaces))
     _, _, after = text.partition("<h2>Other search spaces on the same data</h2>")
     section = after.partition("<h2>")[0]
-    assert "Choose &lt;b&gt;: no other search space" in section
+    assert "Choose &lt;b&gt;: it is better than each other search space." in section
     assert section.count("<tr>") == 4
+    # So a first screen with "Use trial …" does not contradict it.
+    of_other = "The comparison of search spaces chooses &lt;b&gt;, study compare-reviews-&lt;b&gt;."
+    assert of_other in text.partition("<h2>")[0]
+    best = wide_page(Measured(spaces=[replace(wide, accuracy=spaces[0].accuracy), spaces[2]]))
+    assert "The comparison of search spaces chooses" not in best
     # A study of other data may have a name of the comparison.
     other = wide_page(Measured(spaces=[spaces[0], spaces[2]]))
     assert "Other search spaces" not in other

@@ -36,7 +36,14 @@ from tuning.report.html_parts import WIDTHS, narrow, plot_html, plotly_script, t
 from tuning.report.labels import labels_to_check
 from tuning.report.next_ranges import advise, declarations
 from tuning.report.sentences import answer, export_sentences, linear_sentences, verdict
-from tuning.report.spaces import SpaceResult, choice, comparison_of, space_results, space_rows
+from tuning.report.spaces import (
+    SpaceResult,
+    choice,
+    chosen,
+    comparison_of,
+    space_results,
+    space_rows,
+)
 from tuning.report.tables import (
     N_TABLE,
     best_rows,
@@ -240,7 +247,14 @@ def _spaces(spaces: Sequence[SpaceResult], study: str) -> dict[str, Any] | None:
     """Return None for a study that belongs to no comparison."""
     if len(spaces) < 2 or study not in [result.study for result in spaces]:
         return None
-    return {"choice": " ".join(choice(spaces)), "table": table(*space_rows(spaces))}
+    best, other = chosen(spaces), ""
+    if best and best.study != study:
+        other = f"The comparison of search spaces chooses {best.space}, study {best.study}."
+    return {
+        "choice": " ".join(choice(spaces)),
+        "table": table(*space_rows(spaces)),
+        "other": other,
+    }
 
 
 def _quality(seen: Predictions, about: str) -> dict[str, Any]:

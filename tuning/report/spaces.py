@@ -152,6 +152,33 @@ def space_rows(spaces: Sequence[SpaceResult]) -> tuple[list[str], list[list[str]
     return [header[n] for n in shown], [[row[n] for n in shown] for row in rows]
 
 
+def chosen(spaces: Sequence[SpaceResult]) -> SpaceResult | None:
+    """Return the best of the search spaces, or the smallest that can't be distinguished from it."""
+    ranked = [result for result in spaces if result.accuracy]
+    if not ranked:
+        return None
+    near, _ = _tied(ranked)
+    return (
+        min([ranked[0], *near], key=lambda result: result.n_parameters or 0) if near else ranked[0]
+    )
+
+
+def _tied(ranked: Sequence[SpaceResult]) -> tuple[list[SpaceResult], list[SpaceResult]]:
+    """Return the search spaces that are not shown to be worse than the first, with a small and with
+    a larger difference.
+    """
+    best, *others = ranked
+    near: list[SpaceResult] = []
+    far: list[SpaceResult] = []
+    direction = sign(best.metric)
+    for other in others:
+        lead = best.lead_over(other)
+        if lead.verdict(direction) is not Verdict.BETTER:
+            is_near = direction * as_shown(lead).value <= SMALL_LEAD
+            (near if is_near else far).append(other)
+    return near, far
+
+
 def choice(spaces: Sequence[SpaceResult]) -> list[str]:
     ranked = [result for result in spaces if result.accuracy]
     missing = [result.space for result in spaces if not result.accuracy]
@@ -160,28 +187,24 @@ def choice(spaces: Sequence[SpaceResult]) -> list[str]:
         return ["No search space has a confirmed best yet.", *without]
     best, *others = ranked
     direction = sign(best.metric)
-    leads = {other.study: best.lead_over(other) for other in others}
-    clauses = [leads[other.study].against(other.space, direction) for other in others]
-    tied = [
-        other for other in others if leads[other.study].verdict(direction) is not Verdict.BETTER
-    ]
-    near = [other for other in tied if direction * as_shown(leads[other.study]).value <= SMALL_LEAD]
+    clauses = [best.lead_over(other).against(other.space, direction) for other in others]
+    near, far = _tied(ranked)
     n_seeds = len({seed for seed, _ in best.repeats})
     seeds = counted_seeds(n_seeds, "fresh", is_resplit=best.overlap > 0)
     texts = [
         f"{best.space} has the best mean {best.metric}, {best.accuracy}"
         f" over {seeds}{': ' if clauses else ''}{', '.join(clauses)}."
     ]
-    if near:
-        smallest = min([best, *near], key=lambda result: result.n_parameters or 0)
+    if near and (smallest := chosen(spaces)):
         texts.insert(
             0,
             f"Choose {smallest.space}: {smallest.n_parameters or 0:,} parameters, the smallest of"
             f" the {1 + len(near)} search spaces that can't be distinguished from the best.",
         )
     elif others:
-        texts.insert(0, f"Choose {best.space}: no other search space was shown to be as good.")
-    far = [other for other in tied if other not in near]
+        shown = "no other search space was shown to be as good"
+        why = shown if far else "it is better than each other search space"
+        texts.insert(0, f"Choose {best.space}: {why}.")
     if far:
         commands = ", ".join(
             f"`{typed('confirm', study=result.study, seeds=10, share=1)}`"
