@@ -20,7 +20,7 @@ from tests.confirmations import (
     with_repeats,
 )
 from tuning.confirmation.estimates import estimate, seed_spread
-from tuning.confirmation.plan import covers, plan_confirmation
+from tuning.confirmation.plan import plan_confirmation, stored_or_new
 from tuning.confirmation.plan import with_repeats as with_earlier
 from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
 from tuning.report.confirmation import sentences
@@ -562,22 +562,36 @@ def test_same_call_after_a_confirmation_that_is_over_trains_nothing(
             value = float(rng.normal(f.search_value, 0.05))
             confirmation = confirmation.with_repeat(f.trial, seed, value, seconds=f.seconds * pace)
         confirmation, due = confirmation.advance()
-    again = planned(
-        with_earlier(finalists, confirmation.finalists),
-        search_seconds=search_seconds,
-        share=share,
-        spent_seconds=confirmation.spent_seconds,
-    )
-    assert covers(confirmation, again)
+    assert called_again(confirmation, finalists, share=share) is confirmation
 
 
-def test_default_budget_after_a_larger_one_trains_nothing() -> None:
-    made = finalists(0.9, 0.8, 0.7, 0.5)
-    confirmation, _ = play(planned(made, search_seconds=14.0, share=1.0), lambda trial, seed: 0.7)
-    joined = with_earlier(made, confirmation.finalists)
-    again = planned(joined, search_seconds=14.0, spent_seconds=confirmation.spent_seconds)
-    assert confirmation.rounds >= again.n_guaranteed > 0
-    assert covers(confirmation, again)
+def called_again(
+    confirmation: Confirmation, made: list[Finalist], *, share: float | None
+) -> Confirmation:
+    """Return the confirmation with which a call goes on."""
+
+    def plan(spent_seconds: float) -> Confirmation:
+        return planned(
+            with_earlier(made, confirmation.finalists),
+            search_seconds=confirmation.search_seconds,
+            share=share,
+            spent_seconds=spent_seconds,
+        )
+
+    return stored_or_new(confirmation, plan)
+
+
+def test_larger_budget_trains_a_finalist_that_fast_repeats_leave_time_for() -> None:
+    made = [
+        replace(f, seconds=seconds)
+        for f, seconds in zip(finalists(0.9, 0.8, 0.5), (2.0, 7.0, 2.0), strict=True)
+    ]
+    begun, done = play(planned(made, search_seconds=30.0), lambda trial, seed: 0.7, seconds=1.0)
+    assert {trial for trial, _ in done} == {1, 0}
+    larger, done = play(called_again(begun, made, share=1.0), lambda trial, seed: 0.7, seconds=1.0)
+    assert 2 in {trial for trial, _ in done}
+    for share in (1.0, None):
+        assert called_again(larger, made, share=share) is larger
 
 
 def test_trial_may_be_pruned_and_another_architecture_s_best() -> None:

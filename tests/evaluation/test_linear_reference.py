@@ -116,8 +116,14 @@ def test_scores_are_those_of_the_model_on_validation(corpus: Corpus) -> None:
 
 
 def test_scores_with_folds_are_means_over_the_folds_of_the_trials(
-    corpus: Corpus, fit: BackgroundFit
+    tmp_path: Path, fit: BackgroundFit
 ) -> None:
+    """Of each class, some labels are wrong, and some rows have a larger weight."""
+    splits = reviews(100)
+    for frame in splits.frames.values():
+        frame.loc[::7, "label"] = 1 - frame.loc[::7, "label"]
+        frame["weight"] = np.where(np.arange(len(frame)) % 3, 1.0, 5.0).astype(np.float32)
+    corpus = build_corpus(tmp_path / "abc", splits)
     config = StudyConfig(study="s", seed=3, train=TrainConfig(n_folds=4))
     redraw = train_request(config, {}, space=SPACE, space_path=Path(), corpus=corpus).job.redraw
     assert redraw is not None
@@ -125,19 +131,19 @@ def test_scores_with_folds_are_means_over_the_folds_of_the_trials(
     fit.start(corpus.folder)
     reference = wait_for(fit)
     assert reference is not None and reference.settings is not None
+    columns = columns_of(corpus.ngram_orders, reference.settings.order)
     train, validation = corpus.split("train"), corpus.split("validation")
-    accuracies = []
+    losses = []
     for places in redrawn(corpus.rows, redraw):
-        of_train, of_validation = resplit(train, validation, places)
-        columns = columns_of(corpus.ngram_orders, reference.settings.order)
-        rows = Split(indicators(ngrams_of(of_train.texts), columns), of_train.labels)
-        model = fit_model(rows, columns, reference.settings, target=TWO)
-        predictions = model.predictions(
-            indicators(ngrams_of(of_validation.texts), columns), target=TWO
+        learned_of, held_out = resplit(train, validation, places)
+        matrix, other = (
+            indicators(ngrams_of(part.texts), columns) for part in (learned_of, held_out)
         )
-        accuracies.append(score(of_validation.labels, predictions)["accuracy"])
-    assert len(accuracies) == 4
-    assert reference.value("val_accuracy") == pytest.approx(np.mean(accuracies))
+        rows = Split(matrix, learned_of.labels, learned_of.weights)
+        model = fit_model(rows, columns, reference.settings, target=TWO)
+        losses.append(score(held_out.labels, model.predictions(other, target=TWO))["loss"])
+    assert len({*losses}) == 4
+    assert reference.value("val_loss") == pytest.approx(np.mean(losses), rel=1e-9)
     assert reference.about.endswith(" on 4 folds")
     assert read_linear_reference(corpus.folder, TASK) is None
 

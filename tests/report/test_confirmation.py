@@ -167,9 +167,12 @@ def test_plan_names_the_trainings_and_their_duration() -> None:
         " 8 min with 2 workers (90% of the search's worker seconds; budget: 25%)."
     )
     confirmation, _ = play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=100.0)
-    assert plan(confirmation, n_workers=2) == "The confirmation has all its repeats."
-    spent = replace(confirmation, search_seconds=500.0)  # It took 900 s.
-    assert [larger_share(each) for each in (confirmation, spent)] == [2, 3]
+    assert plan(confirmation, n_workers=2) == "No further seed fits the budget of the confirmation."
+    over = replace(confirmation, rounds=5)
+    assert plan(over, n_workers=2) == "The confirmation has trained all seeds."
+    # It took 900 s, and two seeds of the two that remain would take 400 s.
+    spent = replace(confirmation, search_seconds=500.0)
+    assert [larger_share(each) for each in (confirmation, spent, over)] == [2, 4, 2]
 
 
 @pytest.mark.parametrize(("share", "may_exceed"), [(None, True), (0.06, False)])

@@ -38,6 +38,7 @@ def test_note_escapes_what_comes_from_data(finished: tuple[ResultsDir, Outcome])
     assert "<script>" not in text
     assert r"\|\[x\]" in text
     assert "words in the training and the validation split: " in text
+    assert "The steps of a trial are folds." not in text
 
 
 def test_study_carries_its_note_and_learning_curves(

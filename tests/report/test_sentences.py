@@ -91,6 +91,16 @@ def test_confirmed_best_behind_the_linear_model_is_a_warning_with_both_values(
         assert "make tune STUDY=s TRIALS=N" in sentence and "make spaces" in sentence
 
 
+def test_best_that_was_ahead_of_the_linear_model_itself_on_fresh_rows_is_not_behind_it() -> None:
+    """Trial 1 is the starting point that equals the linear model."""
+    made = with_repeats({3: [0.78, 0.79, 0.80], 1: [0.77, 0.76, 0.79], 0: [0.7] * 3})
+    values = {3: 0.76, 1: 0.79, 0: 0.7}
+    searched = [replace(f, search_value=values[f.trial]) for f in made.finalists]
+    fresh = replace(made, finalists=searched, overlap=0.25)
+    assert not behind_linear(reference(0.79), fresh, study="s")
+    assert behind_linear(reference(0.791), fresh, study="s")
+
+
 def test_a_model_with_the_linear_model_s_values_is_not_behind_it_by_its_corrected_mean() -> None:
     estimates = estimate(with_repeats({3: [0.78, 0.79, 0.80], 1: [0.77, 0.76, 0.79], 0: [0.7] * 3}))
     assert estimates is not None and estimates.means[3].value < 0.79

@@ -4,7 +4,7 @@ expected cost, and the repeats for ensembles and on random splits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import replace
 
 from tuning.confirmation.estimates import estimate
@@ -48,14 +48,11 @@ def plan_confirmation(
     least = sum(f.seconds for f in [*others[:2], *baseline]) * len(seeds[:MIN_ROUNDS])
     budget = (DEFAULT_SHARE if share is None else share) * search_seconds
     room = max(budget, least) if share is None else budget
-    # Repeats may have been faster than expected. The same call must not plan more with what they
-    # have saved, and change a confirmation that is over.
-    expected = sum(f.seconds * len(f.repeats) for f in finalists)
 
     def needed_seconds(others: list[Finalist]) -> float:
         in_first = missing_seconds([*others, *baseline], first)
         kept = [f for f in others if f in others[:2] or not f.is_trained]
-        return max(spent_seconds, expected) + in_first + missing_seconds([*kept, *baseline], later)
+        return spent_seconds + in_first + missing_seconds([*kept, *baseline], later)
 
     while needed_seconds(others) > room:
         # The two best finalists stay at any cost (one with a given `share`), or the front's ends.
@@ -122,6 +119,24 @@ def with_repeats(finalists: list[Finalist], earlier: list[Finalist]) -> list[Fin
         if old.repeats and old.trial not in numbers and not old.is_baseline
     ]
     return [*taken_over, *others]
+
+
+def stored_or_new(
+    stored: Confirmation | None, plan: Callable[[float], Confirmation]
+) -> Confirmation:
+    """Return the stored confirmation if it covers the new plan, or if it is over and the plan has
+    nothing to train; else the plan. `plan`: returns it for the seconds that count as spent.
+    """
+    if stored is None:
+        return plan(0.0)
+    # Repeats that were faster than expected leave time for further finalists. The same call must
+    # not use it, or it would change a confirmation that is over.
+    expected = sum(f.seconds * len(f.repeats) for f in stored.finalists)
+    if covers(stored, plan(max(stored.spent_seconds, expected))):
+        return stored
+    new = plan(stored.spent_seconds)
+    # Such a plan may lack a finalist that the stored confirmation has.
+    return stored if stored.is_over and not new.advance()[1] else new
 
 
 def covers(old: Confirmation, new: Confirmation) -> bool:

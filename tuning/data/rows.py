@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,11 @@ class Redraw:
     seed: int
     n_folds: int = 1
     ignores_columns: bool = False
+
+    @classmethod
+    def into_folds(cls, *, seed: int, n_folds: int) -> Self | None:
+        """Return the folds of a study, or None if it has one split."""
+        return cls(seed=seed, n_folds=n_folds) if n_folds > 1 else None
 
 
 def parts_of_blocks(sizes: Numbers, shares: Sequence[float]) -> Parts:

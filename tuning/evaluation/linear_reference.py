@@ -38,11 +38,10 @@ class LinearTask:
     @classmethod
     def of(cls, config: StudyConfig) -> LinearTask:
         is_first = config.metric == objectives_of(config.data.kind)[0]
-        n_folds = config.train.n_folds
         return cls(
             "" if is_first else config.metric,
             config.train.class_weight,
-            Redraw(seed=config.seed, n_folds=n_folds) if n_folds > 1 else None,
+            Redraw.into_folds(seed=config.seed, n_folds=config.train.n_folds),
         )
 
     def objective(self, target: Target) -> str:

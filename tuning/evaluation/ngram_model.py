@@ -17,7 +17,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -215,6 +215,7 @@ def fit_linear_reference(corpus: Corpus, task: LinearTask) -> LinearReference:
     with translated(path), FileLock(path.with_name(path.name + ".lock")):
         stored = read_linear_reference(corpus.folder, task)
         if stored is None or not stored.is_usable:
+            build_ngrams(corpus, n_threads=1)
             stored = tuned_reference(
                 pairs_of(corpus, task),
                 orders=corpus.ngram_orders,
@@ -225,31 +226,31 @@ def fit_linear_reference(corpus: Corpus, task: LinearTask) -> LinearReference:
     return stored
 
 
-def pairs_of(corpus: Corpus, task: LinearTask) -> list[Pair]:
+def pairs_of(corpus: Corpus, task: LinearTask) -> Iterator[Pair]:
     """Return the rows for training and for validation: of the splits, or of each fold."""
-    train, validation = split_of(corpus, "train", n_threads=1), split_of(corpus, "validation")
+    train, validation = split_of(corpus, "train"), split_of(corpus, "validation")
     if task.folds is None:
-        return [(train, validation)]
+        yield train, validation
+        return
     rows = both(train, validation, train.texts + validation.texts)
-    return [
-        [rows.part(places, rows.texts.rows(places)) for places in fold]
-        for fold in redrawn(corpus.rows, task.folds)
-    ]
+    for fold in redrawn(corpus.rows, task.folds):
+        yield [rows.part(places, rows.texts.rows(places)) for places in fold]
 
 
 def tuned_reference(
-    pairs: Sequence[Pair],
+    pairs: Iterable[Pair],
     *,
     orders: npt.NDArray[np.uint8],
     target: Target,
     task: LinearTask,
 ) -> LinearReference:
     started = time.monotonic()
-    pairs = [_parts(*pair, target=target) for pair in pairs]
-    settings, predictions = tune_ngram_model(pairs, orders=orders, target=target, task=task)
+    # One after the other, because each fold of large data is a copy of which a part is kept.
+    parts = [_parts(*pair, target=target) for pair in pairs]
+    settings, predictions = tune_ngram_model(parts, orders=orders, target=target, task=task)
     of_pairs = [
         target.score(validation.labels, of_pair)
-        for (_, validation), of_pair in zip(pairs, predictions, strict=True)
+        for (_, validation), of_pair in zip(parts, predictions, strict=True)
     ]
     scores = {name: statistics.fmean(s[name] for s in of_pairs) for name in of_pairs[0]}
     *others, last = NAMES[: settings.order]
@@ -258,7 +259,7 @@ def tuned_reference(
         f"{names}, {columns_of(orders, settings.order).sum():,} n-grams weighted by"
         f" {settings.weighting}, C = {settings.strength:g}, chosen by validation"
         f" {metric_of(task.objective(target)).label}"
-        f"{f' on {len(pairs)} folds' if task.folds else ''}"
+        f"{f' on {len(parts)} folds' if task.folds else ''}"
     )
     return LinearReference(
         name=target.regression_name,
@@ -309,8 +310,8 @@ def tune_ngram_model(
     return settings, predictions
 
 
-def split_of(corpus: Corpus, name: str, *, n_threads: int | None = None) -> Ngrams:
-    build_ngrams(corpus, n_threads=n_threads)
+def split_of(corpus: Corpus, name: str) -> Ngrams:
+    build_ngrams(corpus)
     split = corpus.split(name)
     return Split(ngrams_of(split.texts), split.labels, split.weights)
 
@@ -347,8 +348,8 @@ def main(folder: str, niceness: str, metric: str, class_weight: str, *folds: str
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.nice(int(niceness))
     seed, n_folds = map(int, folds)
-    redraw = Redraw(seed=seed, n_folds=n_folds) if n_folds > 1 else None
-    fit_linear_reference(Corpus(Path(folder)), LinearTask(metric, class_weight, redraw))
+    task = LinearTask(metric, class_weight, Redraw.into_folds(seed=seed, n_folds=n_folds))
+    fit_linear_reference(Corpus(Path(folder)), task)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from scipy import stats
 from tuning.commands import typed
 from tuning.confirmation.estimates import Estimates
 from tuning.confirmation.plan import expected_cost
-from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist
+from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist, missing_seconds
 from tuning.evaluation.statistics import LEVEL, Verdict
 from tuning.metrics import is_ahead, metric_text, n_decimals, sign
 from tuning.study.trials import starting_point_name
@@ -20,7 +20,9 @@ from tuning.text import counted
 def plan(confirmation: Confirmation, *, n_workers: int) -> str:
     n_trainings, seconds, worker_seconds = expected_cost(confirmation, n_workers=n_workers)
     if not n_trainings:
-        return "The confirmation has all its repeats."
+        if confirmation.rounds < len(confirmation.seeds):
+            return "No further seed fits the budget of the confirmation."
+        return "The confirmation has trained all seeds."
     others = ", ".join(
         f"trial {finalist.trial}"
         for finalist in confirmation.finalists
@@ -41,8 +43,13 @@ def plan(confirmation: Confirmation, *, n_workers: int) -> str:
 
 
 def larger_share(confirmation: Confirmation) -> int:
-    """Return a budget for `confirm` that leaves at least half of the search's time for more."""
-    return math.ceil(confirmation.share + 0.5)
+    """Return a budget for `confirm` that leaves at least half of the search's time after the seeds
+    that are not trained yet.
+    """
+    remaining = [finalist for finalist in confirmation.finalists if finalist.is_remaining]
+    missing = missing_seconds(remaining, confirmation.seeds[confirmation.rounds :])
+    seconds = confirmation.search_seconds
+    return math.ceil(confirmation.share + (missing / seconds if seconds else 0.0) + 0.5)
 
 
 def counted_seeds(n: int, kind: str, *, is_resplit: bool) -> str:

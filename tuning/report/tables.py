@@ -208,7 +208,7 @@ def folds_sentence(config: StudyConfig, card: DataCard) -> str:
         " test, and its value is their mean."
     )
     if config.data.time_column:
-        text += " Each fold is trained on the rows before it, so the first rows are in no fold."
+        text += " Each fold is trained on the rows before it; the first rows are only trained on."
     if card.counts_validation:
         text += " Words and n-grams are counted in all these rows, without labels."
     return text

@@ -16,12 +16,12 @@ from optuna.trial import FrozenTrial, TrialState
 from tuning.commands import typed
 from tuning.config import Limits, StudyConfig, Workers, require_positive
 from tuning.confirmation.plan import (
-    covers,
     due_on_random_splits,
     due_others,
     on_own_split,
     other_architectures,
     plan_confirmation,
+    stored_or_new,
     with_repeats,
 )
 from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
@@ -228,31 +228,33 @@ def begin(summary: Summary, session: Session, size: ConfirmationSize) -> Confirm
         summary.metric, [], 0.0, 0.0, [], overlap=_overlap(session, size.resplit)
     )
     seeds = [(seed + number) % 2**31 for number in range(1, size.n_seeds + 1)]
-    planned = plan_confirmation(
-        with_repeats(finalists_of(summary, session.space, top=size.top), old.finalists),
-        metric=summary.metric,
-        seeds=max(seeds, old.seeds, key=len),  # Both begin with the same seeds.
-        search_seconds=sum(busy_seconds(seconds_of(trial)) for trial in summary.trials),
-        spent_seconds=old.spent_seconds,
-        share=size.share,
-    )
-    others = old.others
-    if not old.is_resplit:
-        # A finalist that was trained for ensembles keeps this training.
-        joined, n = with_repeats(planned.finalists, others), len(planned.finalists)
-        planned, others = replace(planned, finalists=joined[:n]), joined[n:]
-    new = replace(
-        planned,
-        others=others,
-        overlap=old.overlap,
-        on_random_splits=old.on_random_splits,
-        pruned=with_repeats(
-            pruned_sample(summary, session.space, n=size.n_pruned, epochs=epochs, seed=seed),
-            old.pruned,
-        ),
-        search_seed=seed,
-    )
-    return stored if stored and covers(stored, new) else new
+    finalists = with_repeats(finalists_of(summary, session.space, top=size.top), old.finalists)
+    pruned = pruned_sample(summary, session.space, n=size.n_pruned, epochs=epochs, seed=seed)
+
+    def planned(spent_seconds: float) -> Confirmation:
+        plan = plan_confirmation(
+            finalists,
+            metric=summary.metric,
+            seeds=max(seeds, old.seeds, key=len),  # Both begin with the same seeds.
+            search_seconds=sum(busy_seconds(seconds_of(trial)) for trial in summary.trials),
+            spent_seconds=spent_seconds,
+            share=size.share,
+        )
+        others = old.others
+        if not old.is_resplit:
+            # A finalist that was trained for ensembles keeps this training.
+            joined, n = with_repeats(plan.finalists, others), len(plan.finalists)
+            plan, others = replace(plan, finalists=joined[:n]), joined[n:]
+        return replace(
+            plan,
+            others=others,
+            overlap=old.overlap,
+            on_random_splits=old.on_random_splits,
+            pruned=with_repeats(pruned, old.pruned),
+            search_seed=seed,
+        )
+
+    return stored_or_new(stored, planned)
 
 
 def _overlap(session: Session, resplit: bool | None) -> float:

@@ -89,9 +89,8 @@ class StudyHandle:
         """
         folder = self.results.cache_dir(self.record.data_fingerprint)
         task = LinearTask.of(self.config)
-        own = read_linear_reference(folder, task)
-        first = LinearTask(folds=task.folds)
-        return own or (read_linear_reference(folder, first) if self.confirmation else None)
+        own, is_earlier = read_linear_reference(folder, task), self.confirmation and not task.folds
+        return own or (read_linear_reference(folder, LinearTask()) if is_earlier else None)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[optuna.Study]:

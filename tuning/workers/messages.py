@@ -139,7 +139,6 @@ def raise_error(message: ErrorRaised) -> NoReturn:
 def train_request(
     config: StudyConfig, values: Values, *, space: SearchSpace, space_path: Path, corpus: Corpus
 ) -> Train:
-    n_folds = config.train.n_folds
     job = TrainingJob(
         values=values,
         target=corpus.target,
@@ -147,7 +146,7 @@ def train_request(
         seed=config.seed,
         metric=config.metric,
         known=tuple(item.name for item in space.hyperparameters),
-        redraw=Redraw(seed=config.seed, n_folds=n_folds) if n_folds > 1 else None,
+        redraw=Redraw.into_folds(seed=config.seed, n_folds=config.train.n_folds),
     )
     folder = str(corpus.folder.absolute())
     return Train(str(space_path), folder, job, takes_texts=space.takes_texts)
