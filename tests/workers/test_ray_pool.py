@@ -79,12 +79,12 @@ def test_study_is_the_same_over_both_pools(
     config = {"sampler": "tpe", "pruner": "asha", "train": train}
     events: list[str] = []
     setting.tune(
-        6,
+        10,
         config=config,
         **{**over_ray, "n_workers": 1},
         on_change=lambda state: events.append(state.event),
     )
-    here.tune(6, config=config)
+    here.tune(10, config=config)
     assert seen(setting) == seen(here)
     assert any(f"goes on after {train.step} 1" in event for event in events)
     study = StudyHandle.of(setting.results, setting.folder.name)
