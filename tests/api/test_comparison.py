@@ -326,7 +326,7 @@ def test_killed_comparison_goes_on_and_is_in_each_report(
     ran = run_cli("compare", *flags)
     assert ran.code == 0, ran.err
     assert ran.out.count("until 0.7 min are over") == 3
-    assert "Next:" in ran.out and f"export-best --study {NAME}-" in ran.out
+    assert f"make export-best STUDY={NAME}-" in ran.out
     assert "no such layer" in ran.err
     comparison = tuning.load_comparison(NAME, results=results.path)
     frame = comparison.spaces_dataframe()
