@@ -170,7 +170,7 @@ def test_plan_names_the_trainings_and_their_duration() -> None:
     assert plan(confirmation, n_workers=2) == "No further seed fits the budget of the confirmation."
     over = replace(confirmation, rounds=5)
     assert plan(over, n_workers=2) == "The confirmation has trained all seeds."
-    # It took 900 s, and two seeds of the two that remain would take 400 s.
+    # The repeats took 900 s. Two configurations lack two seeds each, with 100 s for a training.
     spent = replace(confirmation, search_seconds=500.0)
     assert [larger_share(each) for each in (confirmation, spent, over)] == [2, 4, 2]
 

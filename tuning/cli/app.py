@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from tuning.api.comparison import Comparison, compare
+from tuning.api.comparison import compare
 from tuning.api.search import tune
 from tuning.api.study import Study
 from tuning.cli.derive import command, study_command, with_flags
@@ -49,9 +49,9 @@ def _print_added(study: Study, added: WarmStart) -> None:
         console.print(f"Next: {further}, which trains {N_FURTHER} new configurations as well")
 
 
-def _print_next_of(comparison: Comparison) -> None:
-    if best := comparison.best:
-        print_next(best.path, "export-best", "report", "dashboard")
+def _print_next(study: Study | None) -> None:
+    if study:
+        print_next(study.path, "export-best", "report", "dashboard")
 
 
 def _print_files(study: Study, paths: Sequence[Path]) -> None:
@@ -69,11 +69,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS = {
-    "tune": command(
-        tune, lambda study: print_next(study.path, "export-best", "report", "dashboard")
-    ),
+    "tune": command(tune, _print_next),
     "confirm": study_command(Study.confirm),
-    "compare": command(compare, _print_next_of),
+    "compare": command(compare, lambda comparison: _print_next(comparison.best)),
     "dashboard": command(dashboard),
     "report": study_command(
         Study.report,

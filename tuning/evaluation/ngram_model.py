@@ -245,7 +245,7 @@ def tuned_reference(
     task: LinearTask,
 ) -> LinearReference:
     started = time.monotonic()
-    # One after the other, because each fold of large data is a copy of which a part is kept.
+    # Each fold is a copy of the data. Of large data a sample is kept before the next copy is made.
     parts = [_parts(*pair, target=target) for pair in pairs]
     settings, predictions = tune_ngram_model(parts, orders=orders, target=target, task=task)
     of_pairs = [

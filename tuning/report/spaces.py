@@ -158,9 +158,7 @@ def chosen(spaces: Sequence[SpaceResult]) -> SpaceResult | None:
     if not ranked:
         return None
     near, _ = _tied(ranked)
-    return (
-        min([ranked[0], *near], key=lambda result: result.n_parameters or 0) if near else ranked[0]
-    )
+    return min([ranked[0], *near], key=lambda result: result.n_parameters or 0)
 
 
 def _tied(ranked: Sequence[SpaceResult]) -> tuple[list[SpaceResult], list[SpaceResult]]:
