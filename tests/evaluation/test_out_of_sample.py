@@ -46,7 +46,7 @@ def test_repeats_on_the_studys_split_predict_its_validation_rows(copied: Setting
     assert found.predictions == pytest.approx((first + second) / 2)
     assert (found.pooled.predictions == np.concatenate([first, second])).all()
     assert (found.pooled.labels == np.tile(found.labels, 2)).all()
-    assert (found.pooled.codes == np.tile(corpus.rows.texts[found.places], 2)).all()
+    assert (found.pooled.texts == np.tile(corpus.rows.texts[found.places], 2)).all()
 
 
 @pytest.mark.parametrize("is_resplit", [False, True])

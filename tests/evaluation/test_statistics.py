@@ -2,6 +2,7 @@
 
 import math
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -182,6 +183,20 @@ def test_copies_of_texts_are_one_observation(n_copies: int) -> None:
     # Without the codes, the copies would make the interval too narrow.
     narrow = accuracy_difference(TWO, *copied, seed=4)
     assert narrow.high - narrow.low < 0.8 * (difference.high - difference.low)
+
+
+def test_interval_over_groups_contains_the_accuracy_on_new_groups() -> None:
+    """45 groups of ten texts: the accuracy of a group has the mean 0.85 and varies."""
+    rng, codes, held = np.random.default_rng(0), np.repeat(np.arange(45), 10), np.zeros(2)
+    for seed in range(100):
+        is_right = rng.random(450) < rng.beta(3.4, 0.6, 45)[codes]
+        labels = rng.integers(0, 2, 450)
+        predicted = np.eye(2)[np.where(is_right, labels, 1 - labels)]
+        for n, of_rows in enumerate((codes, None)):
+            options: Any = {"codes": of_rows, "seed": seed, "names": ["accuracy"]}
+            interval = score_intervals(TWO, labels, predicted, **options)["accuracy"]
+            held[n] += interval.low <= 0.85 <= interval.high
+    assert held[0] >= 90 and held[1] <= 85
 
 
 @pytest.mark.parametrize(("n", "size"), [(2, 3), (5, 4), (5, 10), (9, 3)])

@@ -3,13 +3,15 @@
 import re
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 
 from tests.stored_documents import EXPORT
-from tuning.config import StudyConfig
+from tuning.config import DataConfig, StudyConfig
 from tuning.errors import ExportError
 from tuning.evaluation.scores import (
     ChosenThreshold,
@@ -17,7 +19,6 @@ from tuning.evaluation.scores import (
     EnsembleMember,
     ModelSize,
     PredictionInterval,
-    Scores,
     SplitScores,
     ThresholdChange,
 )
@@ -43,16 +44,19 @@ CORPUS = SimpleNamespace(
 RIGHT = np.eye(2)[LABELS]
 
 
-def evaluate_with(study: optuna.Study, reference: np.ndarray) -> dict[str, Scores]:
-    evaluation = evaluate_on_test_split(
+def evaluate_with(study: optuna.Study, reference: np.ndarray, **columns: list[str]) -> Any:
+    return evaluate_on_test_split(
         study,
         CORPUS,
         {BEST: RIGHT, "reference": reference},
         trials={BEST: 3},
-        test_texts=TEXTS,
-        config=StudyConfig(study="s", metric="val_f1"),
+        frame=pd.DataFrame({"text": TEXTS, "label": LABELS, **columns}),
+        config=StudyConfig(
+            study="s",
+            metric="val_f1",
+            data=DataConfig(group_column="product" if "group" in columns else None),
+        ),
     )
-    return evaluation.entries
 
 
 def test_margin_of_large_numbers_has_no_exponent() -> None:
@@ -77,11 +81,27 @@ def test_evaluation_is_recorded_unless_a_model_gives_nan() -> None:
 
 
 def test_exported_model_alone_has_f1_of_each_class() -> None:
-    entries = evaluate_with(optuna.create_study(), RIGHT[:, ::-1])
+    entries = evaluate_with(optuna.create_study(), RIGHT[:, ::-1]).entries
     by_class = entries[BEST].test_f1_by_class
     assert {name: score.value for name, score in by_class.items()} == {"negative": 1, "positive": 1}
     assert all(score.low is not None for score in by_class.values())
     assert entries["reference"].test_f1_by_class == {}
+
+
+def test_texts_of_a_group_are_one_observation() -> None:
+    reference = RIGHT.copy()
+    reference[:2] = RIGHT[:2, ::-1]  # wrong on all texts of the first group, right on the others
+    study = optuna.create_study()
+    by_group = evaluate_with(study, reference, group=["a", "a", "b", "b"])
+    assert by_group.codes.tolist() == [0, 0, 1, 1]
+    assert by_group.entries["reference"].test_intervals["accuracy"] == (0, 1)
+    comparison = by_group.comparisons["reference"]
+    assert comparison.accuracy_difference == Interval(0.5, 0.0, 1.0)
+    # McNemar's test takes the texts for independent.
+    assert comparison.p_value is None
+    assert evaluate_with(study, reference).comparisons["reference"].p_value is not None
+    # A single group says nothing about other groups.
+    assert evaluate_with(study, reference, group=["a"] * 4).codes.tolist() == [0, 1, 0, 1]
 
 
 def test_ensemble_is_described_with_its_gain_and_both_sizes() -> None:

@@ -33,6 +33,7 @@ from tests.studies import Setting
 from tuning.api.exports import load_export
 from tuning.config import TrainConfig
 from tuning.confirmation.rounds import Confirmation
+from tuning.data import rows as data_rows
 from tuning.errors import ArgumentError, ExportError, StudyError
 from tuning.evaluation.predictions import read_probabilities
 from tuning.evaluation.statistics import Interval
@@ -113,9 +114,10 @@ def chosen_from(
     """Choose from models of distinct texts, of which the first is a repeat of the best trial."""
     trials = range(len(models)) if trials is None else trials
     repeats = [Repeat(t, n, model) for n, (t, model) in enumerate(zip(trials, models, strict=True))]
-    codes, best = np.arange(len(labels)), trials[0]
-    options: dict[str, Any] = {"best_trial": best, "n_steps": n_steps, "seed": 0, "codes": codes}
-    return choose_ensemble(repeats, target, labels, **options)
+    rows = data_rows.Rows(np.arange(len(labels)), strata=labels)
+    return choose_ensemble(
+        repeats, target, labels, best_trial=trials[0], n_steps=n_steps, seed=0, rows=rows
+    )
 
 
 def weights_of(ensemble: Ensemble) -> dict[int, float]:
@@ -454,7 +456,7 @@ class Chosen:
         corpus = SimpleNamespace(
             split=lambda name: SimpleNamespace(labels=LABELS),
             target=TWO,
-            rows=SimpleNamespace(texts=np.arange(40)),
+            rows=data_rows.Rows(np.arange(40), strata=LABELS),
         )
         arguments = (cast("Any", item) for item in (chosen, corpus))
         ensemble = choose_members(*arguments, size=size, warn=self.warnings.append)

@@ -586,6 +586,6 @@ def test_model_that_fails_on_the_test_texts_records_no_evaluation() -> None:
     corpus: Any = SimpleNamespace(split=lambda name: SimpleNamespace(texts=None))
     with pytest.raises(MemoryError):
         export._evaluate(
-            chosen, {"best": model}, {}, corpus=corpus, test_texts=[], target=TWO, progress=None
+            chosen, {"best": model}, {}, corpus=corpus, of_test=None, target=TWO, progress=None
         )
     assert evaluations_of(study) == []

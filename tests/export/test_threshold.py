@@ -87,7 +87,7 @@ def test_threshold_of_an_ensemble_is_chosen_on_its_cross_fitted_predictions(
 ) -> None:
     corpus, _ = study_of(copied)
     probabilities = np.array([[0.9, 0.1], [0.7, 0.3]] * 30)
-    rows = Rows(np.array([0, 1] * 30), probabilities, np.arange(60))
+    rows = Rows(np.array([0, 1] * 30), probabilities, np.arange(60), np.arange(60))
     ensemble: Any = SimpleNamespace(held_out=rows)
     chosen: Any = SimpleNamespace(trial=SimpleNamespace(number=0), config=copied.config)
     thresholds = thresholds_of(chosen, ensemble, corpus, criterion_of("precision>=0.9"))

@@ -216,7 +216,7 @@ def compared(model: keras.Model, splits: SplitReviews, corpus: Corpus) -> Any:
             **{name: reference.predictions for name, reference in references.items()},
         },
         trials={BEST: 0},
-        test_texts=texts,
+        frame=splits.frames["test"],
         config=StudyConfig(study="s", data=DataConfig(kind=corpus.target.kind)),
     )
 

@@ -1,7 +1,6 @@
 """Decision thresholds: against every threshold of a sample, and against scikit-learn's choice."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from sklearn.model_selection import TunedThresholdClassifierCV
 from tuning.errors import ArgumentError
 from tuning.evaluation import thresholds
 from tuning.evaluation.out_of_sample import Rows
+from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.test_split import changes_text
 from tuning.targets.labels import MultiLabel
 from tuning.targets.order import Order, quadratic_kappa
@@ -238,10 +238,11 @@ def test_measure_of_a_label_that_no_test_text_has_is_left_out(text: str) -> None
     rng, target = np.random.default_rng(0), MultiLabel(("a", "b"))
     criterion = parse_criterion(text, None)
     assert criterion is not None
-    rows = Rows(rng.integers(0, 2, (40, 2)), rng.random((40, 2)), np.arange(40))
+    labels, scores, codes = rng.integers(0, 2, (40, 2)), rng.random((40, 2)), np.arange(40)
+    rows = Rows(labels, scores, codes, codes)
     chosen = thresholds.choose_thresholds(target, rows, criterion, seed=0)
-    without = replace(rows, labels=rows.labels * [1, 0])
-    of_test = thresholds.tested(chosen, target, without, criterion, seed=0)
+    seen = Predictions(labels * [1, 0], codes, scores, when="", target=target)
+    of_test = thresholds.tested(chosen, seen, criterion, codes=codes, seed=0)
     measures = [[*each.test] for each in of_test.values()]
     is_recall = text == "recall>=0.9"
     assert measures == ([["precision", "recall"], ["precision"]] if is_recall else [[text], []])

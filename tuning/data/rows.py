@@ -34,6 +34,15 @@ class Rows:
         """The kind of split, in `tuning.data.splits`, that keeps times or groups."""
         return "time" if self.times is not None else "random" if self.groups is None else "group"
 
+    @property
+    def observations(self) -> Numbers:
+        """The rows that a bootstrap draws together, as numbers, int64 (n_rows,): those of a group;
+        without groups, or with a single one, those with the same text.
+        """
+        if self.groups is None or len(np.unique(self.groups)) == 1:
+            return self.texts
+        return self.groups
+
     def at(self, places: Numbers) -> Rows:
         return Rows(**{name: part[places] for name, part in given(**vars(self)).items()})
 

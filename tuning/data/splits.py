@@ -112,7 +112,7 @@ class SplitReviews:
         """The rows of the training and then the validation split."""
         if self.known_rows:  # Comparing 1,000,000 texts again would take seconds.
             return self.known_rows
-        return _rows_of(self.frame_of_rows, self.target)
+        return rows_of(self.frame_of_rows, self.target)
 
     @property
     def frame_of_rows(self) -> pd.DataFrame:
@@ -129,7 +129,7 @@ class SplitReviews:
 def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = None) -> SplitReviews:
     config = config or DataConfig()
     frame, target = reviews.frame, reviews.target
-    rows = _rows_of(frame, target)
+    rows = rows_of(frame, target)
     texts = rows.texts
     target.require_enough(reviews.labels[np.unique(texts, return_index=True)[1]])
     kind = SPLIT_KINDS[config.split]
@@ -170,7 +170,7 @@ def split_reviews(reviews: Reviews, *, seed: int, config: DataConfig | None = No
     )
 
 
-def _rows_of(frame: pd.DataFrame, target: Target) -> Rows:
+def rows_of(frame: pd.DataFrame, target: Target) -> Rows:
     has_weights = "weight" in frame and target.kind in CLASSES
     rows = Rows(
         texts=distinct_codes(frame["text"]),

@@ -47,11 +47,14 @@ class RepeatPredictions:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows with labels, (n,), predictions, (n, width), and the number of their text, int64 (n,)."""
+    """Rows with labels, (n,), predictions, (n, width), and the numbers of their texts and
+    `observations`, int64 (n,).
+    """
 
     labels: Labels
     predictions: Array
-    codes: Numbers
+    texts: Numbers
+    observations: Numbers
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,11 @@ def out_of_sample(
         total[repeat.places] += repeat.predictions
         n_repeats[repeat.places] += 1
     places, pooled = np.flatnonzero(n_repeats), np.concatenate([r.places for r in repeats])
+    rows = corpus.rows
     every = np.concatenate([repeat.predictions for repeat in repeats], dtype=np.float64)
     return OutOfSample(
         places,
         labels[places],
         total[places] / n_repeats[places, None],
-        Rows(labels[pooled], every, corpus.rows.texts[pooled]),
+        Rows(labels[pooled], every, rows.texts[pooled], rows.observations[pooled]),
     )

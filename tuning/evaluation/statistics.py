@@ -223,7 +223,8 @@ def score_intervals(
         labels: (n,).
         predictions: (n, width).
         seed: seed of the resamples.
-        codes: the number of each distinct text, int64 (n,); None if all texts are distinct.
+        codes: the number of each observation, int64 (n,): a distinct text, or a group of texts.
+            None if each text is one.
         names: the scores, by default all.
     """
     n = len(labels)
@@ -295,15 +296,16 @@ def resampled(
     the weights of the texts in several resamples, (n_weightings, n).
     """
     # `scipy.stats.bootstrap` is not used: its interval is NaN as soon as the score of one resample
-    # is, and its observations are not weights. The copies of a text are drawn together, because
-    # they are one observation: single copies would make the intervals too narrow.
-    codes = np.arange(n) if codes is None else codes
-    n_distinct, rng = int(codes.max()) + 1, np.random.default_rng(seed)
+    # is, and its observations are not weights. The copies of a text, or the texts of a group, are
+    # drawn together, because they are one observation: single texts would make the intervals too
+    # narrow.
+    codes = np.unique(np.arange(n) if codes is None else codes, return_inverse=True)[1]
+    n_drawn, rng = int(codes.max()) + 1, np.random.default_rng(seed)
     batch = max(MAX_WEIGHTS // n, 1)
 
     def of_batch(n_resamples: int) -> Array:
-        drawn = rng.integers(0, n_distinct, (n_resamples, n_distinct))
-        counts = [np.bincount(resample, minlength=n_distinct) for resample in drawn]
+        drawn = rng.integers(0, n_drawn, (n_resamples, n_drawn))
+        counts = [np.bincount(resample, minlength=n_drawn) for resample in drawn]
         return scores(np.array(counts, dtype=np.float64)[:, codes])
 
     sizes = [min(batch, N_RESAMPLES - done) for done in range(0, N_RESAMPLES, batch)]

@@ -17,7 +17,7 @@ import optuna
 import pandas as pd
 
 from tuning.config import StudyConfig
-from tuning.data.splits import distinct_codes
+from tuning.data.splits import rows_of
 from tuning.documents import structure, unstructure
 from tuning.errors import ExportError
 from tuning.evaluation.predictions import NAN_REMEDY, Predictions
@@ -55,8 +55,8 @@ SINGLE = "confirmed best"  # the name of the best single model, if the exported 
 @dataclass(frozen=True)
 class TestEvaluation:
     """The scores of each model by its name, the comparisons of the best model with each other
-    model, and the best model's most confident mistakes and probabilities. `codes` are the numbers
-    of the texts, (n_texts,).
+    model, and the best model's most confident mistakes and probabilities. `codes`: the number of
+    each observation, as for `score_intervals`.
     """
 
     entries: dict[str, Scores]
@@ -202,7 +202,7 @@ def evaluate_on_test_split(
     predictions: Mapping[str, Array],
     *,
     trials: Mapping[str, int],
-    test_texts: Sequence[str],
+    frame: pd.DataFrame,
     config: StudyConfig,
     best_target: Target | None = None,
 ) -> TestEvaluation:
@@ -212,22 +212,22 @@ def evaluate_on_test_split(
         predictions: those for the split's texts, (n_texts, width), by the names of the models; one
             of them is `BEST`. A model with two names has one array.
         trials: the numbers of the models that are trials, by name.
-        test_texts: the split's texts, for `mistakes`.
+        frame: the split's rows, like `Reviews.frame`.
         config: the study's settings; the models are also compared in its metric.
         best_target: the target of the model `BEST`, if that has thresholds. Models are compared
             without: the others might gain as much by thresholds of their own.
     """
-    test, target = corpus.split("test"), corpus.target
+    test, target, texts = corpus.split("test"), corpus.target, frame["text"].tolist()
     best_target = best_target or target
     # An export that fails here has seen no score, so it does not count as an evaluation.
     for name, probabilities in predictions.items():
-        _require_numbers(name, probabilities, test_texts)
+        _require_numbers(name, probabilities, texts)
     # The evaluation is recorded before the labels are read: one that is killed in between counts.
     when = datetime.now(UTC).isoformat(timespec="seconds")
     evaluations = [*evaluations_of(study), PastEvaluation(when=when, trials=dict(trials))]
     study.set_user_attr(EVALUATIONS, [unstructure(evaluation) for evaluation in evaluations])
     labels, best = test.labels, predictions[BEST]
-    codes = distinct_codes(pd.Series(test_texts, dtype=object))
+    codes = rows_of(frame, target).observations
     drawn: Any = {"codes": codes, "seed": config.seed}
     entries = {
         name: describe(best_target if name == BEST else target, labels, probabilities, **drawn)
@@ -237,11 +237,11 @@ def evaluate_on_test_split(
         by_class = f1_by_class(best_target, labels, best, **drawn)
         entries[BEST] = replace(entries[BEST], test_f1_by_class=by_class)
     comparisons = {
-        name: compare(target, labels, best, probabilities, metric=config.metric, **drawn)
+        name: compare(target, labels, best, probabilities, config=config, codes=codes)
         for name, probabilities in predictions.items()
         if probabilities is not best
     }
-    mistakes = mistakes_of(best_target, labels, best, test_texts)
+    mistakes = mistakes_of(best_target, labels, best, texts)
     seen = Predictions(labels, test.texts.lengths, best, when=when, target=best_target)
     return TestEvaluation(entries, comparisons, mistakes, seen, codes)
 
@@ -252,14 +252,14 @@ def compare(
     best: Array,
     other: Array,
     *,
-    metric: str,
+    config: StudyConfig,
     codes: Labels,
-    seed: int,
 ) -> Comparison:
     models: Any = (target, labels, best, other)
     result = Comparison()
-    if metric != ACCURACY:
-        change = score_difference(metric_of(metric).name, *models, codes=codes, seed=seed)
+    drawn: Any = {"codes": codes, "seed": config.seed}
+    if config.metric != ACCURACY:
+        change = score_difference(metric_of(config.metric).name, *models, **drawn)
         # AUC is not defined if a class is missing in every resample; JSON has no NaN.
         if not math.isnan(change.value + change.low):
             result = replace(result, metric_difference=change)
@@ -267,8 +267,9 @@ def compare(
         return result
     return replace(
         result,
-        p_value=mcnemar(*models, codes=codes),
-        accuracy_difference=accuracy_difference(*models, codes=codes, seed=seed),
+        # The test takes the texts for independent, which those of a group are not.
+        p_value=None if config.data.group_column else mcnemar(*models, codes=codes),
+        accuracy_difference=accuracy_difference(*models, **drawn),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from tuning.evaluation.out_of_sample import Rows
+from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.scores import ChosenThreshold, ThresholdChange
 from tuning.evaluation.statistics import Interval, bootstrap_bounds, resampled
 from tuning.targets.target import Array, Labels, Target
@@ -18,7 +19,7 @@ def choose_thresholds(
     target: Target, rows: Rows, criterion: Criterion, *, seed: int
 ) -> dict[str, ChosenThreshold]:
     """Return the thresholds of `Target.cuts`, with their changes on these rows."""
-    chosen, codes = {}, np.unique(rows.codes, return_inverse=True)[1]
+    chosen, codes, drawn = {}, rows.texts, rows.observations
     for name, cut in target.cuts(rows.labels, rows.predictions).items():
         thresholds = choose(cut, criterion, codes=codes, seed=seed)
         held_out = cross_fitted(cut, criterion, codes=codes, seed=seed)
@@ -27,25 +28,26 @@ def choose_thresholds(
         chosen[name] = ChosenThreshold(
             thresholds=thresholds,
             criterion=criterion.text,
-            n_texts=int(codes.max()) + 1,
+            n_texts=len(np.unique(codes)),
             in_sample={name: float(v[0]) for name, v in in_sample.items() if np.isfinite(v[0])},
-            cross_fitted=_changes(criterion, cut.labels, (held_out, cut.default), codes, seed=seed),
+            cross_fitted=_changes(criterion, cut.labels, (held_out, cut.default), drawn, seed=seed),
         )
     return chosen
 
 
 def tested(
     chosen: Mapping[str, ChosenThreshold],
-    target: Target,
-    rows: Rows,
+    seen: Predictions,
     criterion: Criterion,
     *,
+    codes: Labels,
     seed: int,
 ) -> dict[str, ChosenThreshold]:
+    """`seen` and `codes` are those of the test split (`evaluate_on_test_split`)."""
     tested = {}
-    for name, cut in target.cuts(rows.labels, rows.predictions).items():
+    for name, cut in seen.target.cuts(seen.labels, seen.probabilities).items():
         decided = cut.decided(chosen[name].thresholds), cut.default
-        changes = _changes(criterion, cut.labels, decided, rows.codes, seed=seed)
+        changes = _changes(criterion, cut.labels, decided, codes, seed=seed)
         tested[name] = replace(chosen[name], test=changes)
     return tested
 

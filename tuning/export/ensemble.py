@@ -25,6 +25,7 @@ from tuning.config import SPLITS, exceeded, is_keras_file
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import trained_of
 from tuning.confirmation.rounds import Finalist
+from tuning.data import rows as data_rows
 from tuning.errors import ArgumentError, StudyError
 from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import read_probabilities
@@ -91,7 +92,7 @@ def choose_ensemble(
     best_trial: int,
     n_steps: int | None,
     seed: int,
-    codes: Labels,
+    rows: data_rows.Rows,
 ) -> Ensemble:
     """Choose the members of an ensemble, and estimate its gain over the best configuration.
 
@@ -103,12 +104,12 @@ def choose_ensemble(
         labels: those of the validation split, or of the rows of the folds.
         n_steps: number of times that a repeat is chosen. None: the number up to `N_AUTO_STEPS` that
             gives the lowest cross-entropy.
-        codes: the number of each distinct text. The copies of a text are in the same half.
+        rows: the rows of the labels. The copies of a text are in the same half.
     """
     stacked = np.stack([repeat.probabilities for repeat in repeats]).astype(np.float64)
     known = np.isfinite(stacked).all(axis=(0, 2))  # No fold predicts the first rows in time.
-    codes = np.unique(codes[known], return_inverse=True)[1]
     stacked, labels = stacked[:, known], labels[known]
+    codes, drawn = rows.texts[known], rows.observations[known]
     if target.is_exclusive:
         stacked = _shares(stacked)  # As the exported ensemble does (`average`).
     chosen = choose(stacked, labels, n_steps=n_steps)
@@ -118,8 +119,8 @@ def choose_ensemble(
         Member(repeats[index].trial, repeats[index].seed, count / len(chosen))
         for index, count in Counter(chosen).most_common()
     )
-    difference = accuracy_difference(target, labels, held_out, of_best, codes=codes, seed=seed)
-    return Ensemble(members, difference, Rows(labels, held_out, codes))
+    difference = accuracy_difference(target, labels, held_out, of_best, codes=drawn, seed=seed)
+    return Ensemble(members, difference, Rows(labels, held_out, codes, drawn))
 
 
 def choose(probabilities: Array, labels: Labels, *, n_steps: int | None) -> list[int]:
@@ -221,7 +222,7 @@ def choose_members(
         best_trial=number,
         n_steps=n_steps,
         seed=chosen.config.seed,
-        codes=corpus.rows.texts[-len(labels) :],
+        rows=corpus.rows.at(np.arange(len(corpus.rows.texts))[-len(labels) :]),
     )
     reason = ""
     if len(ensemble.members) == 1:

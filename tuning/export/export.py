@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from tuning import documents
 from tuning.atomic_io import translated, write_text
 from tuning.data.files import Progress
 from tuning.errors import ArgumentError, StorageError, StudyError
 from tuning.evaluation.linear_reference import LinearTask
 from tuning.evaluation.ngram_model import all_references
-from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import Predictions, columns_of, write_predictions
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import TestDocument
@@ -140,7 +141,8 @@ def _export(
     target, rows = with_thresholds(corpus.target, thresholds), None
     if not target.has_decisions and (rows := margin_rows(chosen, corpus, warn=warn)):
         target = target.with_margin(rows.labels, rows.predictions)
-    test_texts = splits.frames["test"]["text"].tolist()
+    of_test = splits.frames["test"]
+    test_texts = of_test["text"].tolist()
     # The workers that end first leave a core free, which the references use.
     with ThreadPoolExecutor(1) as thread:
         references = thread.submit(
@@ -182,7 +184,7 @@ def _export(
                     trained,
                     compared,
                     corpus=corpus,
-                    test_texts=test_texts,
+                    of_test=of_test,
                     target=target,
                     progress=progress,
                 )
@@ -192,8 +194,9 @@ def _export(
             formats = compare(seen.labels)
             scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
             if criterion and thresholds:
-                of_test = Rows(seen.labels, seen.probabilities, evaluation.codes)
-                thresholds = tested(thresholds, target, of_test, criterion, seed=config.seed)
+                thresholds = tested(
+                    thresholds, seen, criterion, codes=evaluation.codes, seed=config.seed
+                )
                 scores = replace(scores, chosen_thresholds=thresholds)
             scores = replace(scores, interval=interval_of(target, rows, seen))
             number = next_number(folder.best_dir)
@@ -239,7 +242,7 @@ def _evaluate(
     compared: dict[str, Reference],
     *,
     corpus: Corpus,
-    test_texts: list[str],
+    of_test: pd.DataFrame,
     target: Target,
     progress: Progress | None,
 ) -> TestEvaluation:
@@ -255,7 +258,7 @@ def _evaluate(
         corpus,
         predictions,
         trials={role: model.trial.number for role, model in trained.items()},
-        test_texts=test_texts,
+        frame=of_test,
         config=chosen.config,
         best_target=target,
     )
