@@ -42,7 +42,6 @@ pretrained  = $(if $(value PRESET),$(if $(own_preset),,$(VENV)/.installed-pretra
 .PHONY: enqueue export-hyperparameters track predict serve status data-card spaces pictures
 .PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-step bench-scale
 .PHONY: bench-confirmation bench-samplers bench-serving bench-whole-run bench-curves bench-search
-.PHONY: bench-folds
 .PHONY: install install-serve install-pretrained install-trackers test test-journeys test-nightly
 .PHONY: check faults soak fuzz format lock clean clean-results
 
@@ -187,14 +186,6 @@ bench-curves: $(VENV)/.installed-bench
 bench-search: $(VENV)/.installed-bench
 	PYTHONHASHSEED=0 $(PYTHON) -m benchmarks.search results/bench/curves-*.json $(call flag,WORKERS,--processes) \
 	  $(call flag,TRIALS,--n-trials) $(call flag,SAMPLER,--sampler) $(call flag,PRUNER,--pruner)
-
-## bench-folds: choose configurations in 40 subsamples of 1,000 rows with folds, with one split and
-##   by cross-validation, and compare them on the other rows; more than an hour
-bench-folds: $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks.folds $(call flag,DATA,--data) $(call flag,TEXT,--text-column) \
-	  $(call flag,LABEL,--label-column) $(call flag,SPACE,--space) $(call flag,ROWS,--n-rows) \
-	  $(call flag,SUBSAMPLES,--subsamples) $(call flag,TRIALS,--n-trials) \
-	  $(call flag,WORKERS,--workers)
 
 ## install: create .venv and install the locked packages
 install: $(VENV)/.installed
