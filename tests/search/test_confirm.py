@@ -41,7 +41,7 @@ from tuning.study.handle import StudyHandle
 from tuning.study.study import recorded_space
 from tuning.study.summary import summarize
 from tuning.training.result import TrainingJob
-from tuning.workers.messages import ErrorRaised, TrainingEnded
+from tuning.workers.messages import EpochEnded, ErrorRaised, TrainingEnded
 
 
 def run(copied: Setting) -> Confirmation:
@@ -157,6 +157,44 @@ def test_trainings_of_a_worker_are_counted_over_all_rounds(tmp_path: Path) -> No
     session.folder.confirmation_path.parent.mkdir(parents=True)
     confirmation = confirming._Repeats(session, unplayed(0.8, 0.7, 0.6)).run()
     assert (confirmation.rounds, len(pool.replaced)) == (5, 3)
+
+
+@pytest.mark.parametrize(("n_guaranteed", "n_before"), [(3, 4), (0, 3)])
+def test_idle_worker_trains_a_later_repeat_of_a_slow_baseline(
+    tmp_path: Path, n_guaranteed: int, n_before: int
+) -> None:
+    """With a given budget, a later repeat may never be trained."""
+    begun: list[int] = []  # the number of jobs that had begun at each end of a baseline
+
+    def script(job: TrainingJob) -> Script:
+        is_baseline = job.values["units"] == 0
+        history = [epoch(n, value_of(job)) for n in range(1, 13 if is_baseline else 2)]
+        for each in history:
+            yield EpochEnded(each)
+        if is_baseline:
+            begun.append(len(pool.jobs))
+        yield TrainingEnded(result_of(history, seconds={"train": float(len(history))}))
+
+    def value_of(job: TrainingJob) -> float:
+        return 0.5 + 0.1 * int(job.values["units"]) + 0.01 * job.seed
+
+    pool, results = FakePool(script, n_workers=2), ResultsDir(tmp_path)
+    session = session_of(optuna.create_study(), CONFIG, MANY_SPACE, results, pool=pool.as_pool)
+    session.folder.confirmation_path.parent.mkdir(parents=True)
+    confirmation = unplayed(0.8, 0.7, 0.6)
+    made = [
+        replace(f, values={"units": f.trial}, seconds=12.0 if f.is_baseline else 1.0)
+        for f in confirmation.finalists
+    ]
+    started = replace(confirmation, finalists=made, n_guaranteed=n_guaranteed)
+    ended = confirming._Repeats(session, started).run()
+    # The longest training of a round begins first.
+    assert [job.values["units"] for job in pool.jobs][:3] == [0, 1, 2]
+    assert begun[0] == n_before
+    expected, done = play(
+        started, lambda trial, seed: 0.5 + 0.1 * trial + 0.01 * seed, seconds=None
+    )
+    assert ended == expected and len(pool.jobs) == len(done)
 
 
 def recording(

@@ -259,6 +259,16 @@ class Confirmation:
         due = now._due_pruned() if not now.is_over else []
         return replace(now, is_over=not due), due
 
+    def ahead(self) -> list[tuple[Finalist, int]]:
+        """Return the baseline's missing repeats of later rounds that are trained at any cost. A
+        worker that would be idle until the current round ends can train them.
+        """
+        baseline = self.baseline
+        if baseline is None or not baseline.is_remaining:
+            return []
+        seeds = self.seeds[self.rounds + 1 : self.n_guaranteed]
+        return [(baseline, seed) for seed in seeds if seed not in baseline.repeats]
+
     def with_repeat(
         self,
         trial: int,

@@ -73,6 +73,7 @@ logger = logging.getLogger(__name__)
 MIN_COMPLETE = 3
 DEFAULT_TOP, DEFAULT_SEEDS, DEFAULT_PRUNED = 5, 5, 5
 CONFIRMING = Step("confirming the best on fresh seeds", 0.0)
+Repeat = tuple[int, int]  # the trial and the seed of a training
 # Returns a confirmation, and the trainings that it needs next: pairs of finalist and seed.
 ADVANCE: dict[Purpose, Callable[[Confirmation], tuple[Confirmation, list[tuple[Finalist, int]]]]]
 ADVANCE = {
@@ -374,30 +375,47 @@ def _at_best_epoch(trial: FrozenTrial, space: SearchSpace, metric: str) -> Final
 
 
 class _Repeats:
-    """One call of `confirm`. Every result is written before the next training is started."""
+    """One call of `confirm`. Every result is written before the next round is started.
+
+    `_begun` has the finalist of each repeat that has begun, and `_open` the repeats of the current
+    round that have not ended.
+    """
 
     def __init__(
         self, session: Session, confirmation: Confirmation, purpose: Purpose = Purpose.CONFIRM
     ) -> None:
         self._session, self._confirmation, self._purpose = session, confirmation, purpose
+        self._begun: dict[Repeat, Finalist] = {}
+        self._open: set[Repeat] = set()
 
     def run(self) -> Confirmation:
         session, interrupt = self._session, self._session.interrupt
-        dispatcher: Dispatcher[int] = Dispatcher(session.pool, session.limits)
-        while not interrupt.requested:
-            self._confirmation, due = ADVANCE[self._purpose](self._confirmation)
-            if not due:
-                break
-            self._save()
-            for number, message in run_jobs(
-                dispatcher,
-                {number: self._request(*training) for number, training in enumerate(due)},
-                is_stopped=lambda: interrupt.requested,
-            ):
-                if not isinstance(message, EpochEnded):
-                    self._record(*due[number], message)
+        dispatcher: Dispatcher[Repeat] = Dispatcher(session.pool, session.limits)
+        for repeat, message in run_jobs(
+            dispatcher, {}, is_stopped=lambda: interrupt.requested, more=self._further
+        ):
+            if not isinstance(message, EpochEnded):
+                self._record(self._begun[repeat], repeat[1], message)
+                self._open.discard(repeat)
         self._save()
         return self._confirmation
+
+    def _further(self) -> dict[Repeat, Train]:
+        """Return the requests of the next round; while a round is trained, a request of a later
+        round, if there is one that can't change (`Confirmation.ahead`).
+        """
+        is_next = not self._open
+        if is_next:
+            self._confirmation, due = ADVANCE[self._purpose](self._confirmation)
+            self._save()
+            self._open = {(finalist.trial, seed) for finalist, seed in due}
+        else:
+            due = self._confirmation.ahead() if self._purpose is Purpose.CONFIRM else []
+        new = [(f, seed) for f, seed in due if (f.trial, seed) not in self._begun]
+        # The longest training would run alone at the end of the round if it began last.
+        new = sorted(new, key=lambda repeat: -repeat[0].seconds) if is_next else new[:1]
+        self._begun |= {(finalist.trial, seed): finalist for finalist, seed in new}
+        return {(f.trial, seed): self._request(f, seed) for f, seed in new}
 
     def _save(self) -> None:
         self._confirmation.save(self._session.folder)
@@ -470,5 +488,6 @@ class _Repeats:
             return f"trial {trial}, seed {seed}, on {parts}"
         if not self._is_fresh(seed):
             return f"pruned trial {trial}, trained to the end"
-        number, n_seeds = self._confirmation.rounds + 1, len(self._confirmation.seeds)
-        return f"round {number} of {n_seeds} at most: trial {trial}, seed {seed}"
+        seeds = self._confirmation.seeds
+        number = seeds.index(seed) + 1
+        return f"round {number} of {len(seeds)} at most: trial {trial}, seed {seed}"

@@ -172,15 +172,23 @@ def run_jobs(
     requests: Mapping[Job, Train],
     *,
     is_stopped: Callable[[], bool] = lambda: False,
+    more: Callable[[], Mapping[Job, Train]] = dict,
 ) -> Iterator[tuple[Job, EpochEnded | Ending]]:
     """Train jobs to their ends, in their order, and yield their messages. A job whose worker is
     lost is queued again, until it was lost `MAX_LOST` times. Without workers' messages,
-    `is_stopped` is called every `TICK_SECONDS`.
+    `is_stopped` is called every `TICK_SECONDS`. `more` returns further jobs; it is called when a
+    worker is free and no job waits, and before the end.
 
     Calls with the same workers must share a dispatcher, which counts the trainings of each worker.
     """
-    waiting, n_lost = [*requests], Counter[Job]()
-    while (waiting or dispatcher.running) and not is_stopped():
+    requests, waiting, n_lost = {**requests}, [*requests], Counter[Job]()
+    while not is_stopped():
+        if not waiting and (dispatcher.free() or not dispatcher.running):
+            further = more()
+            requests |= further
+            waiting += further
+        if not waiting and not dispatcher.running:
+            return
         for worker in dispatcher.free()[: len(waiting)]:
             job = waiting.pop(0)
             dispatcher.start(worker, job, requests[job])
