@@ -52,6 +52,13 @@ class Metric:
     def objective(self) -> str:
         return f"{VALIDATION}{self.name}"
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest value that the metric can have."""
+        if self.maximized:
+            return (0.0 if self.is_share else -math.inf, 1.0)
+        return (0.0, math.inf)
+
 
 # In the order in which tables and figures show them.
 METRICS = {

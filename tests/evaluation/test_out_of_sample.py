@@ -1,5 +1,6 @@
 """The out-of-sample predictions of a configuration, from the files of its repeats."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 
 from tests.report.test_quality import study_of
 from tests.studies import Setting
+from tuning.atomic_io import write_arrays
+from tuning.config import given
 from tuning.data.redraw import redrawn
 from tuning.data.rows import Redraw
 from tuning.evaluation.out_of_sample import OutOfSample, out_of_sample
@@ -47,6 +50,20 @@ def test_repeats_on_the_studys_split_predict_its_validation_rows(copied: Setting
     assert (found.pooled.predictions == np.concatenate([first, second])).all()
     assert (found.pooled.labels == np.tile(found.labels, 2)).all()
     assert (found.pooled.texts == np.tile(corpus.rows.texts[found.places], 2)).all()
+
+
+@pytest.mark.parametrize("n_groups", [1, 9])
+def test_texts_of_a_group_are_one_observation(copied: Setting, n_groups: int) -> None:
+    corpus, _ = study_of(copied)
+    n_train, n = (len(corpus.split(name).labels) for name in ("train", "validation"))
+    # The validation rows may have a single group, which says nothing about others.
+    groups = np.concatenate([np.full(n_train, n_groups), np.arange(n) % n_groups])
+    write_arrays(corpus.folder / "rows.npz", given(**vars(replace(corpus.rows, groups=groups))))
+    found = written(copied, random(n, 1))
+    assert found is not None
+    expected = groups[n_train:] if n_groups > 1 else corpus.rows.texts[n_train:]
+    assert (found.pooled.observations == expected).all()
+    assert (found.pooled.texts == corpus.rows.texts[n_train:]).all()
 
 
 @pytest.mark.parametrize("is_resplit", [False, True])

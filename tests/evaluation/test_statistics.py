@@ -199,6 +199,32 @@ def test_interval_over_groups_contains_the_accuracy_on_new_groups() -> None:
     assert held[0] >= 90 and held[1] <= 85
 
 
+@pytest.mark.parametrize("n_groups", [2, 5, 20])
+def test_few_groups_call_no_model_better(n_groups: int) -> None:
+    """Both models are equally good on new groups. Without the stretch, 42 % of the differences of
+    two groups are called better or worse.
+    """
+    rng, codes = np.random.default_rng(0), np.repeat(np.arange(n_groups), 100)
+    n_called, labels = 0, np.zeros(len(codes), dtype=np.int64)
+    for seed in range(200):
+        change = rng.normal(0, 0.03, n_groups)[codes] / 2
+        first, second = (
+            np.eye(2)[(rng.random(len(codes)) > 0.85 + of_group).astype(int)]
+            for of_group in (change, -change)
+        )
+        difference = accuracy_difference(TWO, labels, first, second, codes=codes, seed=seed)
+        n_called += difference.verdict() is not Verdict.UNCLEAR
+    assert n_called <= 20
+
+
+def test_score_that_all_groups_together_define_has_no_interval() -> None:
+    """Each group has one class, so AUC is defined only in the resamples with both groups."""
+    labels, predicted = sample(40)
+    codes = labels.astype(np.int64)
+    interval = score_intervals(TWO, labels, predicted, codes=codes, seed=0)["auc"]
+    assert 0 < interval.value < 1 and math.isnan(interval.low) and math.isnan(interval.high)
+
+
 @pytest.mark.parametrize(("n", "size"), [(2, 3), (5, 4), (5, 10), (9, 3)])
 def test_dunnett_s_critical_value_is_scipy_s(n: int, size: int) -> None:
     rng = np.random.default_rng(0)

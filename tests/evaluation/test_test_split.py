@@ -22,7 +22,7 @@ from tuning.evaluation.scores import (
     SplitScores,
     ThresholdChange,
 )
-from tuning.evaluation.statistics import Interval
+from tuning.evaluation.statistics import Interval, Verdict
 from tuning.evaluation.test_split import (
     BEST,
     SINGLE,
@@ -93,15 +93,16 @@ def test_texts_of_a_group_are_one_observation() -> None:
     reference[:2] = RIGHT[:2, ::-1]  # wrong on all texts of the first group, right on the others
     study = optuna.create_study()
     by_group = evaluate_with(study, reference, group=["a", "a", "b", "b"])
-    assert by_group.codes.tolist() == [0, 0, 1, 1]
+    assert by_group.codes.tolist() == [0, 0, 1, 1] and by_group.n_groups == 2
     assert by_group.entries["reference"].test_intervals["accuracy"] == (0, 1)
     comparison = by_group.comparisons["reference"]
-    assert comparison.accuracy_difference == Interval(0.5, 0.0, 1.0)
+    assert comparison.accuracy_difference.verdict() is Verdict.UNCLEAR
     # McNemar's test takes the texts for independent.
     assert comparison.p_value is None
     assert evaluate_with(study, reference).comparisons["reference"].p_value is not None
     # A single group says nothing about other groups.
-    assert evaluate_with(study, reference, group=["a"] * 4).codes.tolist() == [0, 1, 0, 1]
+    one = evaluate_with(study, reference, group=["a"] * 4)
+    assert one.codes.tolist() == [0, 1, 0, 1] and one.n_groups is None
 
 
 def test_ensemble_is_described_with_its_gain_and_both_sizes() -> None:

@@ -15,6 +15,7 @@ from tuning.evaluation import thresholds
 from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.test_split import changes_text
+from tuning.targets.classes import Classes
 from tuning.targets.labels import MultiLabel
 from tuning.targets.order import Order, quadratic_kappa
 from tuning.targets.target import Array, Cut, Labels
@@ -230,6 +231,28 @@ def test_criterion_is_given_or_none() -> None:
     given = parse_criterion("0.31", None)
     assert given is not None and given.number == 0.31
     assert parse_criterion("cost", "fp:1,fn:5") == parse_criterion(None, "fp:1,fn:5")
+
+
+def test_changes_are_about_groups_and_the_threshold_about_texts() -> None:
+    rng, target = np.random.default_rng(0), Classes(("a", "b"))
+    labels, texts, groups = rng.integers(0, 2, 200), np.arange(200), np.arange(200) // 50
+    positive = np.clip(0.2 * labels + rng.random(200) / 2, 0, 1)
+    scores, criterion = np.stack([1 - positive, positive], axis=1), parse_criterion("f1", None)
+    assert criterion is not None
+    by_group, by_text = (
+        thresholds.choose_thresholds(target, Rows(labels, scores, texts, drawn), criterion, seed=0)
+        for drawn in (groups, texts)
+    )
+    of_groups, of_texts = by_group["b"], by_text["b"]
+    assert (of_groups.thresholds, of_groups.n_texts) == (of_texts.thresholds, 200)
+    wide, narrow = (each.cross_fitted["f1"].difference for each in (of_groups, of_texts))
+    assert wide.value == narrow.value and wide.high - wide.low != narrow.high - narrow.low
+    seen = Predictions(labels, texts, scores, when="", target=target)
+    on_test = [
+        thresholds.tested(by_text, seen, criterion, codes=codes, seed=0)["b"].test["f1"].difference
+        for codes in (groups, texts)
+    ]
+    assert on_test[0].value == on_test[1].value and on_test[0].low != on_test[1].low
 
 
 @pytest.mark.parametrize("text", ["balanced_accuracy", "recall>=0.9"])

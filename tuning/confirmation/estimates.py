@@ -119,8 +119,7 @@ def estimate(confirmation: Confirmation | None) -> Estimates | None:
     if not seeds or (len(begun) < len(remaining) and len(seeds) < MIN_ROUNDS):
         return None
     remaining = begun
-    is_share = metric_of(confirmation.metric).is_share
-    bounds = (0.0 if is_share else -math.inf, 1.0) if direction > 0 else (0.0, math.inf)
+    bounds = metric_of(confirmation.metric).bounds
     means: dict[int, Interval] = {}
     for kind in itertools.product((True, False), repeat=2):
         group = [f for f in repeated if (f.is_baseline, f.is_trained) == kind]

@@ -39,9 +39,13 @@ class Rows:
         """The rows that a bootstrap draws together, as numbers, int64 (n_rows,): those of a group;
         without groups, or with a single one, those with the same text.
         """
-        if self.groups is None or len(np.unique(self.groups)) == 1:
+        if self.groups is None:
             return self.texts
-        return self.groups
+        _, groups, counts = np.unique(self.groups, return_inverse=True, return_counts=True)
+        if len(counts) == 1:
+            return self.texts
+        # A row without a group is alone in its group: it is drawn with the copies of its text.
+        return np.where(counts[groups] > 1, groups, len(groups) + self.texts)
 
     def at(self, places: Numbers) -> Rows:
         return Rows(**{name: part[places] for name, part in given(**vars(self)).items()})

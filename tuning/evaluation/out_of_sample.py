@@ -115,11 +115,11 @@ def out_of_sample(
         total[repeat.places] += repeat.predictions
         n_repeats[repeat.places] += 1
     places, pooled = np.flatnonzero(n_repeats), np.concatenate([r.places for r in repeats])
-    rows = corpus.rows
+    rows = corpus.rows.at(pooled)
     every = np.concatenate([repeat.predictions for repeat in repeats], dtype=np.float64)
     return OutOfSample(
         places,
         labels[places],
         total[places] / n_repeats[places, None],
-        Rows(labels[pooled], every, rows.texts[pooled], rows.observations[pooled]),
+        Rows(labels[pooled], every, rows.texts, rows.observations),
     )

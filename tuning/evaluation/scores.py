@@ -80,7 +80,7 @@ class ReferenceScores(Scores):
 class Comparison:
     """The exported model against another model on the same texts: McNemar's test, the difference
     of their accuracies, and that of the study's metric if it is another one. Models of numbers have
-    the last alone.
+    the last alone, and texts of groups no McNemar's test.
     """
 
     p_value: float | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -200,7 +200,8 @@ class SplitScores:
     """The scores of a study's models and of the references on the test split, and every evaluation
     on that split so far. `ensemble` describes the exported model if it is an ensemble.
     `chosen_thresholds` are its thresholds by name, if it does not decide by default as all others
-    do, and `interval` describes those of predicted numbers.
+    do, and `interval` describes those of predicted numbers. `n_groups`: the number of groups that
+    the intervals are about; None where they are about texts.
     """
 
     scores: dict[str, ModelScores]
@@ -212,6 +213,12 @@ class SplitScores:
         default_factory=dict, metadata=OMIT_DEFAULT
     )
     interval: PredictionInterval | None = field(default=None, metadata=OMIT_DEFAULT)
+    n_groups: int | None = field(default=None, metadata=OMIT_DEFAULT)
+
+    @property
+    def drawn(self) -> str:
+        """What the bootstrap of the intervals draws."""
+        return "texts" if self.n_groups is None else f"{self.n_groups:,} groups of texts"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ SINGLE = "confirmed best"  # the name of the best single model, if the exported 
 class TestEvaluation:
     """The scores of each model by its name, the comparisons of the best model with each other
     model, and the best model's most confident mistakes and probabilities. `codes`: the number of
-    each observation, as for `score_intervals`.
+    each observation, as for `score_intervals`; `n_groups`: as in `SplitScores`.
     """
 
     entries: dict[str, Scores]
@@ -64,6 +64,7 @@ class TestEvaluation:
     mistakes: list[Mistake]
     predictions: Predictions
     codes: Labels
+    n_groups: int | None
 
 
 def evaluations_of(study: optuna.Study) -> list[PastEvaluation]:
@@ -227,7 +228,8 @@ def evaluate_on_test_split(
     evaluations = [*evaluations_of(study), PastEvaluation(when=when, trials=dict(trials))]
     study.set_user_attr(EVALUATIONS, [unstructure(evaluation) for evaluation in evaluations])
     labels, best = test.labels, predictions[BEST]
-    codes = rows_of(frame, target).observations
+    rows = rows_of(frame, target)
+    codes = rows.observations
     drawn: Any = {"codes": codes, "seed": config.seed}
     entries = {
         name: describe(best_target if name == BEST else target, labels, probabilities, **drawn)
@@ -243,7 +245,8 @@ def evaluate_on_test_split(
     }
     mistakes = mistakes_of(best_target, labels, best, texts)
     seen = Predictions(labels, test.texts.lengths, best, when=when, target=best_target)
-    return TestEvaluation(entries, comparisons, mistakes, seen, codes)
+    n_groups = None if codes is rows.texts else len(np.unique(codes))
+    return TestEvaluation(entries, comparisons, mistakes, seen, codes, n_groups)
 
 
 def compare(

@@ -97,6 +97,7 @@ def describe_scores(
         },
         comparisons=evaluation.comparisons,
         test_looks=evaluations_of(chosen.opened),
+        n_groups=evaluation.n_groups,
     )
 
 

@@ -108,8 +108,8 @@ def choose_ensemble(
     """
     stacked = np.stack([repeat.probabilities for repeat in repeats]).astype(np.float64)
     known = np.isfinite(stacked).all(axis=(0, 2))  # No fold predicts the first rows in time.
-    stacked, labels = stacked[:, known], labels[known]
-    codes, drawn = rows.texts[known], rows.observations[known]
+    stacked, labels, rows = stacked[:, known], labels[known], rows.at(np.flatnonzero(known))
+    codes, drawn = rows.texts, rows.observations
     if target.is_exclusive:
         stacked = _shares(stacked)  # As the exported ensemble does (`average`).
     chosen = choose(stacked, labels, n_steps=n_steps)

@@ -74,6 +74,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
     return {
         **vars(manifest),
         "target": manifest.target,
+        "drawn": manifest.drawn,
         "front_matter": _front_matter(manifest),
         "data_name": _data_name(manifest),
         "weights": weights_text(manifest.weight_column, manifest.class_weight),

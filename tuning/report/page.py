@@ -327,6 +327,7 @@ def _test(test: TestDocument, study: optuna.Study, metric: str, target: Target) 
         times += f" The scores are those of {test.test_looks[-1].when}."
     return {
         "comparisons": export_sentences(test, metric),
+        "drawn": test.drawn,
         "scores": table(["model", *(m.label for m in shown)], scores),
         "times": times,
         "mistakes": table(["class", "predicted", "probability", "text"], mistakes, kind="texts"),
