@@ -42,6 +42,8 @@ class SpaceBug(SpaceError):
     def __init__(self, message: str, *, traceback: str = "") -> None:
         super().__init__(message)
         self.traceback = traceback
+        if traceback:  # Python prints it below the message, the command line by itself.
+            self.add_note(traceback)
 
 
 class StudyError(TuningError): ...

@@ -118,7 +118,6 @@ def test_texts_that_are_none_are_accepted() -> None:
     [
         (["good", 3], [1, 0], "must have texts; it has 3"),
         (["good", "bad"], ["positive", 0], "all texts or all numbers"),
-        (["good", "bad"], pd.cut([1, 5], 3), "all texts or all numbers"),
         (["good", "bad"], [["pos"], []], "'label' must have one label a text; .*argmax .*'labels'"),
         (["good", "bad"], [{"pos": 1}] * 2, "'label' must have one label a text; it has"),
     ],
@@ -143,6 +142,23 @@ def test_columns_that_are_no_texts_or_no_labels_are_refused(
 def test_texts_and_labels_that_are_no_rows_are_refused(texts: Any, labels: Any, says: str) -> None:
     with pytest.raises(ArgumentError, match=says):
         frame_of_lists(texts, labels)
+
+
+def test_series_in_another_order_are_refused() -> None:
+    texts, labels = pd.Series([*"abc"], index=[4, 7, 9]), pd.Series([0, 1, 0], index=[9, 7, 4])
+    with pytest.raises(ArgumentError, match=r"same order.*labels\.loc\[texts\.index\]"):
+        frame_of_lists(texts, labels)
+    assert frame_of_lists(texts, labels.loc[texts.index])["label"].tolist() == [0, 1, 0]
+    # Labels without the index of the texts, as of an encoder, are in their order.
+    assert frame_of_lists(texts, pd.Series([1, 2, 3]))["label"].tolist() == [1, 2, 3]
+
+
+def test_periods_and_intervals_are_labels_by_their_names(tmp_path: Path) -> None:
+    days = pd.Series(pd.to_datetime(["2026-01-05", "2026-05-09", None]))
+    for labels, first in ((days.dt.to_period("Q"), "2026Q1"), (pd.cut([1, 5, 9], 3), "(0.992, 3")):
+        frame = frame_of(pd.DataFrame({"text": [*"abc"], "label": labels}))
+        read = pd.read_parquet(frame.write(StudyDir(tmp_path / first)))["label"]
+        assert read[0].startswith(first) and read.isna().sum() == pd.Series(labels).isna().sum()
 
 
 def test_texts_with_lone_surrogates_are_written(tmp_path: Path) -> None:

@@ -372,6 +372,7 @@ def retrained_of(
         outcome.space,
         corpus=prepare_corpus(config, results=results)[0],
         log_path=results.study("s").log_path,
+        warn=pytest.fail,
         progress=progress,
     )
     return [retrained[retraining] for retraining in retrainings]

@@ -326,6 +326,13 @@ def test_p_value_is_never_zero(p_value: float, shown: str) -> None:
     assert sentence.endswith(shown)
 
 
+def test_mcnemar_s_test_is_named_only_beside_the_accuracy() -> None:
+    change = Interval(0.1, 0.05, 0.2)
+    result = Comparison(p_value=0.6, accuracy_difference=change, metric_difference=change)
+    assert "McNemar" not in comparison("baseline", result, exported="A", metric="val_f1_macro")
+    assert "McNemar" in comparison("baseline", result, exported="A", metric="val_accuracy")
+
+
 def test_answer_of_a_confirmed_baseline_behind_the_linear_model() -> None:
     summary = summary_of()
     assert summary.baseline is not None

@@ -46,9 +46,13 @@ from tuning.workers.pool import Pool
 def test_study_keeps_the_starting_points_that_it_recorded(setting: Setting) -> None:
     end = "\nhypermodel = Tiny()\n"
     setting.edit_space(end, f"{end}starting_points = [{{'vocab_size': 20}}, {{'lstm_units': 4}}]\n")
-    setting.tune(2)
+    notes: list[str] = []
+    setting.tune(2, on_start=lambda event: notes.extend(event.opened.notes))
+    assert not notes
     setting.edit_space("{'vocab_size': 20}, {'lstm_units': 4}", "{'lstm_units': 3}")
-    outcome = setting.tune(3)
+    outcome = setting.tune(3, on_start=lambda event: notes.extend(event.opened.notes))
+    (note,) = notes
+    assert note.startswith("The search space file tiny.py has changed since the study began")
     assert [point["vocab_size"] for point in outcome.space.starting_points] == [20, 30]
     trials = setting.study().trials
     values = [(t.params["vocab_size"], t.params["lstm_units"]) for t in trials]

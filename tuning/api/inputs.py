@@ -156,6 +156,12 @@ def _list_as_text(value: Any) -> Any:
 
 
 def _encodable(column: pd.Series[Any]) -> pd.Series[Any]:
+    import pandas as pd
+
+    dtype = column.dtype
+    values = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
+    if isinstance(values, pd.PeriodDtype | pd.IntervalDtype):  # Parquet would keep numbers.
+        return column.astype(object).map(str, na_action="ignore")
     # A lone surrogate can't be encoded in UTF-8. `clean` reads the texts of files in the same way.
     if column.dtype != object or not any(isinstance(value, str) for value in column):
         return column
@@ -204,6 +210,7 @@ def frame_of_lists(
 
     from tuning.targets.kinds import KINDS
 
+    _require_order(texts, labels)
     if labels is not None:
         is_exclusive = KINDS[kind].is_exclusive
         labels = _column(labels) if is_exclusive else [*map(_list_as_text, _named(labels))]
@@ -226,6 +233,20 @@ def frame_of_lists(
             f" {'no' if n_labels is None else n_labels} labels."
         )
     return pd.DataFrame({TEXT: texts, LABEL: labels})
+
+
+def _require_order(texts: Any, labels: Any) -> None:
+    import pandas as pd
+
+    both = [part.index for part in (texts, labels) if isinstance(part, pd.Series | pd.DataFrame)]
+    if len(both) != 2 or both[0].equals(both[1]):
+        return
+    # Rows with other indexes are paired by their places, as in scikit-learn.
+    if both[0].isin(both[1]).all() and both[1].isin(both[0]).all():
+        raise ArgumentError(
+            "texts and labels must be in the same order; their indexes have the same values in"
+            " another order. Pass labels.loc[texts.index], or labels.to_numpy() to keep the order."
+        )
 
 
 def _column(labels: Any) -> Any:

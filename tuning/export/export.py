@@ -154,6 +154,7 @@ def _export(
             study.space,
             corpus=corpus,
             log_path=folder.log_path,
+            warn=warn,
             progress=progress,
         )
         if progress and not references.done():

@@ -4,7 +4,6 @@ and validation splits.
 
 from __future__ import annotations
 
-import logging
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,6 +27,7 @@ from tuning.metrics import metric_of
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import (
     SearchSpace,
+    changed_source,
     declare,
     has_own_fit,
     load_hypermodel,
@@ -51,8 +51,6 @@ from tuning.workers.messages import (
     train_request,
 )
 from tuning.workers.pool import Pool, default_workers, with_memory
-
-logger = logging.getLogger(__name__)
 
 # How many times faster an encoder trains with twice as many threads: an assumption.
 SPEEDUP = 1.7
@@ -109,7 +107,9 @@ class Trained:
         )
 
 
-def _require_present_space(recorded: SearchSpace, config: StudyConfig, corpus: Corpus) -> None:
+def _require_present_space(
+    recorded: SearchSpace, config: StudyConfig, corpus: Corpus, *, warn: Callable[[str], None]
+) -> None:
     path = find_space(config.space)
     now = declare(
         path,
@@ -119,12 +119,8 @@ def _require_present_space(recorded: SearchSpace, config: StudyConfig, corpus: C
         try_fit=partial(loops.try_fit, target=corpus.target),
     )
     require_same_space(now, recorded, path=path, doing="An export")
-    if now.source_sha256 != recorded.source_sha256:
-        logger.warning(
-            "The search space file %s has changed since the search, but its ranges have not; the"
-            " export uses the present file, also for models that were chosen with the earlier one.",
-            path.name,
-        )
+    for sentence in changed_source(now, recorded, path=path):
+        warn(sentence)
 
 
 def retrain(
@@ -134,6 +130,7 @@ def retrain(
     *,
     corpus: Corpus,
     log_path: Path,
+    warn: Callable[[str], None],
     progress: Progress | None = None,
 ) -> dict[Retraining, Trained]:
     """Retrain the configurations of trials on the train and validation splits.
@@ -141,7 +138,7 @@ def retrain(
     As many trainings as this machine has GPUs or cores for run at the same time, each in a worker.
     A hypermodel with its own `fit` may train another number of epochs.
     """
-    _require_present_space(space, config, corpus)
+    _require_present_space(space, config, corpus, warn=warn)
     space_path = find_space(config.space)
     with tempfile.TemporaryDirectory() as folder:
         requests: dict[Retraining, Train] = {}

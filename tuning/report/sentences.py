@@ -187,7 +187,8 @@ def comparison(name: str, result: Comparison, *, exported: str, metric: str) -> 
     assert change is not None  # for mypy: `export_sentences` leaves such models out
     score, direction = (metric_of(metric).label, sign(metric)) if known else ("accuracy", 1)
     p = ""
-    if result.p_value is not None:  # A value below 1e-300 rounds to 0.
+    # McNemar's test is about the accuracy. A value below 1e-300 rounds to 0.
+    if result.p_value is not None and score == "accuracy":
         p = f"; McNemar's p {f'= {result.p_value:.2g}' if result.p_value else '< 1e-300'}"
     return (
         f"{exported} is {change.against(f'the {name}', direction)} in {score} on the test split{p}."

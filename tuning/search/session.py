@@ -18,7 +18,7 @@ from tuning.inputs.corpus import Corpus
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.events import Event, Interrupt, Step, Subscriber
 from tuning.spaces.files import find_space
-from tuning.spaces.loading import SearchSpace
+from tuning.spaces.loading import SearchSpace, changed_source
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import FIRST_COORDINATOR
 from tuning.study.prepare import prepare_search, prepare_views, sizes_of
@@ -147,6 +147,8 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
         check(config, corpus, space)  # Before the inputs are built, which can take minutes.
         prepare_views(corpus, space, config, progress=step)
         study = study_of(config, corpus, space)
+        recorded = recorded_space(folder)
+        notes += changed_source(space, recorded, path=space_path)
         with (
             signals() as interrupt,
             contextlib.closing(BackgroundFit(LinearTask.of(config))) as fit,
@@ -155,7 +157,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
                 study=study,
                 config=config,
                 # The starting points in the file may have changed since the study was created.
-                space=recorded_space(folder),
+                space=recorded,
                 space_path=space_path,
                 results=results,
                 corpus=corpus,

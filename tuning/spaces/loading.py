@@ -434,6 +434,17 @@ def require_same_space(now: SearchSpace, recorded: SearchSpace, *, path: Path, d
         )
 
 
+def changed_source(now: SearchSpace, recorded: SearchSpace, *, path: Path) -> list[str]:
+    """Return a sentence if a study's file has changed although its ranges have not."""
+    if recorded.source_sha256 in ("", now.source_sha256):
+        return []
+    return [
+        f"The search space file {path.name} has changed since the study began, but its ranges have"
+        " not. All trainings use the present file, also of configurations that were chosen with the"
+        " earlier one. For another model, start another study."
+    ]
+
+
 def check_declared(hp: Any, known: Sequence[str]) -> None:
     """Refuse hyperparameters that are not in `known`; an empty `known` allows any name."""
     late = sorted({item.name for item in hp.space} - set(known)) if known else []
