@@ -183,6 +183,23 @@ def test_an_epoch_before_the_training_takes_a_peer_no_time(
     assert len(peer.told[0][0]) == 4
 
 
+def test_optuna_s_brackets_depend_on_the_seed_alone(
+    table: Table, space: SearchSpace, tmp_path: Path
+) -> None:
+    def searched(seed: int) -> list[int]:
+        make = PEERS["Optuna, TPE with Hyperband"]
+        peer, epochs = make(table, space, seed=seed, n_trials=20, folder=tmp_path), []
+        for value in np.random.default_rng(0).random(40):
+            proposal = peer.ask()
+            assert proposal is not None
+            told = [n for n in range(1, EPOCHS + 1) if peer.goes_on(proposal, n, value)]
+            epochs.append(len(told))
+            peer.tell(proposal, value, is_complete=len(told) == EPOCHS)
+        return epochs
+
+    assert searched(0) == searched(0) != searched(1)
+
+
 def test_smac_searches_the_same_space(space: SearchSpace) -> None:
     pytest.importorskip("smac")
     from benchmarks.peers.smac_peer import configuration_space, values_of

@@ -59,10 +59,12 @@ class OptunaPeer:
         *,
         sampler: optuna.samplers.BaseSampler,
         pruner: optuna.pruners.BasePruner,
+        name: str,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = space
         self._study = optuna.create_study(
+            study_name=name,  # Hyperband draws the bracket of a trial from it.
             direction="maximize" if sign(table.metric) > 0 else "minimize",
             sampler=sampler,
             pruner=pruner,
@@ -127,7 +129,8 @@ def random_draws(
     table: Table, space: SearchSpace, *, seed: int, n_trials: int, folder: Path
 ) -> Peer:
     sampler = optuna.samplers.RandomSampler(seed=seed)
-    return OptunaPeer(table, space, sampler=sampler, pruner=optuna.pruners.NopPruner())
+    pruner = optuna.pruners.NopPruner()
+    return OptunaPeer(table, space, sampler=sampler, pruner=pruner, name=str(seed))
 
 
 def optuna_hyperband(
@@ -135,7 +138,7 @@ def optuna_hyperband(
 ) -> Peer:
     pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=EPOCHS)
     sampler = optuna.samplers.TPESampler(seed=seed)
-    return OptunaPeer(table, space, sampler=sampler, pruner=pruner)
+    return OptunaPeer(table, space, sampler=sampler, pruner=pruner, name=str(seed))
 
 
 def kerastuner_bayesian(
