@@ -267,6 +267,35 @@ def test_written_function_returns_what_that_of_the_notebook_returns(
     assert repr(build(keras_tuner.HyperParameters())) == repr(value)
 
 
+OF_BUILD = """
+def build(hp):
+    return 7
+
+
+def my_model(hp):
+    return build(hp) + 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "item", "last"),
+    [
+        ("build", "my_model", "__hypermodel__ = my_model"),
+        ("hypermodel", "my_model", "__hypermodel__ = my_model"),
+        ("hypermodel", "build", "__hypermodel__ = build"),
+        ("other", "my_model", "build = my_model"),
+        ("other", "build", "    return other(hp) + 1"),
+    ],
+)
+def test_function_that_uses_the_name_of_a_hypermodel_is_built(
+    name: str, item: str, last: str, tmp_path: Path
+) -> None:
+    cell = OF_BUILD.replace("build", name).replace("my_model", item)
+    path = write_space(notebook(cell)[item], StudyDir(tmp_path / "s"))
+    assert path.read_text().splitlines()[-1] == last
+    assert load_hypermodel(path).build(keras_tuner.HyperParameters()) == 8
+
+
 NESTED = """
 short = lambda hp: hp
 

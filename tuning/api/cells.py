@@ -20,6 +20,7 @@ from typing import Any
 from tuning.api.inputs import content_name, write_once
 from tuning.errors import SpaceError
 from tuning.results import StudyDir
+from tuning.spaces.files import CELL_HYPERMODEL, HYPERMODEL_NAMES
 from tuning.spaces.keras_settings import keras_settings_lines
 
 REMEDY = "Write the hypermodel into a file, and give the path: space='my_space.py'."
@@ -49,7 +50,7 @@ def source_of(hypermodel: Any) -> str:
         )
     parts = _Parts()
     parts.add(hypermodel)
-    name = "hypermodel" if isinstance(hypermodel, type) else "build"
+    name = parts.free_name(hypermodel)
     last = "" if hypermodel.__name__ == name else f"\n\n{name} = {hypermodel.__name__}\n"
     # The only import that changes how the rest of a file is read comes first.
     future = "from __future__ import annotations\n" if parts.has_future_annotations else ""
@@ -107,6 +108,14 @@ class _Parts:
                 self._seen.add(name)
                 self._add_value(name, values[name], user=item, module=item.__module__)
         self.definitions.append(text + "\n")
+
+    def free_name(self, hypermodel: Callable[..., Any]) -> str:
+        """Return the name under which the file has its hypermodel."""
+        *earlier, name = HYPERMODEL_NAMES[:2] if isinstance(hypermodel, type) else HYPERMODEL_NAMES
+        # The loader takes the first of the names that a file has, and a last line such as
+        # `build = build_fast` would replace a function `build` that `build_fast` calls.
+        used = self._seen - {hypermodel.__name__}
+        return CELL_HYPERMODEL if used & {name, *earlier} else name
 
     def _add_value(self, name: str, value: Any, *, user: Any, module: str) -> None:
         value = _with_plain_numbers(value)

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+# The hypermodel of a file that is written for a notebook or script whose own code uses one of the
+# other names.
+CELL_HYPERMODEL = "__hypermodel__"
+HYPERMODEL_NAMES = (CELL_HYPERMODEL, "hypermodel", "build")
+"""The names of a file's hypermodel, the first that exists before the others."""
+
 
 def list_spaces() -> dict[str, Path]:
     """Return the file of each space by its name. The first folder wins: in the working directory,
@@ -225,7 +231,7 @@ def _hint(error: Exception) -> str:
 def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:
     """Return the hypermodel of a module: a `HyperModel`, a class of them, or a function.
 
-    Without a name (after `file.py:`) these are tried in turn: `hypermodel`, `build`, the only
+    Without a name (after `file.py:`) these are tried in turn: each of `HYPERMODEL_NAMES`, the only
     `HyperModel` in the module, the only subclass of `HyperModel` that it defines, and the only
     function that it defines with `hp` as its first parameter and no other parameter without a
     default.
@@ -238,7 +244,7 @@ def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:
                 f" {file} has {', '.join(hypermodels) or 'none'}."
             )
         return vars(module)[name]
-    usual = [getattr(module, key, None) for key in ("hypermodel", "build")]
+    usual = [getattr(module, key, None) for key in HYPERMODEL_NAMES]
     usual = [item for item in usual if item is not None]
     if usual and _is_hypermodel(usual[0]):
         return usual[0]
