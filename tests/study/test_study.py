@@ -212,3 +212,17 @@ def test_no_message_contains_a_password(url: str) -> None:
 def test_same_data_under_another_path_is_the_same_study(results: ResultsDir) -> None:
     opened(results, replace(CONFIG, data=DataConfig(data="a/reviews.csv")))
     assert opened(results, replace(CONFIG, data=DataConfig(data="b/reviews.csv"))).study_name == "s"
+
+
+@pytest.mark.parametrize("home", ["s", "compare-reviews"])
+def test_study_that_was_moved_has_its_own_files(home: str, results: ResultsDir) -> None:
+    names = ("data-0123abcd.parquet", "build_fast-0123abcd.py")
+    data, space = paths = [results.path / home / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    opened(results, replace(CONFIG, space=str(space), data=replace(CONFIG.data, data=str(data))))
+    moved = ResultsDir(results.path.rename(results.path.with_name("moved")))
+    config = read_record(moved.study("s")).config
+    assert [config.data.data, config.space] == [str(moved.path / home / name) for name in names]
+    assert opened(moved, config).study_name == "s"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 import subprocess
 from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -41,6 +42,9 @@ from tuning.study.storage import (
 REMEDY = "Put the file back as it was, or give the study another name (study)."
 # Attributes of a study in the storage: the contents of study.json and search_space.json.
 RECORD, SPACE = "record", "search_space"
+# Names of the files of a data frame and of a space of a notebook or script, which contain a hash of
+# the content (`tuning.api.inputs.content_name`).
+WRITTEN_FILE = re.compile(r"\w+-[0-9a-f]+\.(parquet|py)")
 # Settings in the record → the parameters that set them, where the names differ.
 PARAMETERS = {"costs": "objectives", "n_folds": "folds"}
 # Settings that a call derives from the data (`prepare.with_parts`).
@@ -101,7 +105,20 @@ def read_record(folder: StudyDir) -> StudyRecord:
             f"Study {folder.name!r} must have a {folder.config_path.name}; its folder has none."
             f" Type `{typed('tune')}` first."
         )
-    return documents.read(folder.config_path, StudyRecord, error=StudyError, remedy=REMEDY)
+    record = documents.read(folder.config_path, StudyRecord, error=StudyError, remedy=REMEDY)
+    config = record.config
+    data = replace(config.data, data=_present_place(config.data.data, folder))
+    here = replace(config, space=_present_place(config.space, folder), data=data)
+    return replace(record, config=here)
+
+
+def _present_place(place: str, folder: StudyDir) -> str:
+    """Return the path of a file that was written into the folder of a study or a comparison, which
+    may have moved since with the folder of all studies; any other place stays as it is.
+    """
+    path = Path(place)
+    here = (folder.path.parent / path.parent.name / path.name).absolute()
+    return str(here) if WRITTEN_FILE.fullmatch(path.name) and here.is_file() else place
 
 
 def record_in_storage(values: object, name: str) -> StudyRecord:
