@@ -90,7 +90,8 @@ class ResultsDir:
     def study(self, name: str) -> StudyDir:
         # The folder of all studies has entries of these names that are no studies.
         if (
-            not _STUDY_NAME.fullmatch(name)
+            not isinstance(name, str)  # A call from Python may give another value.
+            or not _STUDY_NAME.fullmatch(name)
             or name in {"cache", "artifacts", "bench"}
             or name.startswith("optuna.db")
         ):

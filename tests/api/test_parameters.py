@@ -18,7 +18,7 @@ from tests.studies import Setting
 from tuning.api.parameters import plain_numbers
 from tuning.config import Data, Limits, Workers, number_or_auto
 from tuning.display.console import console
-from tuning.errors import ArgumentError, TuningError
+from tuning.errors import ArgumentError, StorageError, TuningError
 
 FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
 
@@ -48,6 +48,10 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
         ({"data": Data(FRAME, text_column="none")}, "text_column must be one of text, label"),
         ({"data": Data(FRAME, weight_column="none")}, "weight_column must be one of text, label"),
         ({"objectives": ["val_f1", "n_params"], "metric": "val_auc"}, "metric must be the first"),
+        ({"study": 5}, "name must be made of letters, digits"),
+        ({"study": Path("x")}, "received PosixPath('x')"),
+        ({"results": None}, "results must be the path of a folder; received None"),
+        ({"limits": {"trial_seconds": 3}}, "limits must be Limits(...)"),
         ({"data": [{"text": "good"}]}, "data must be a data frame of pandas, a path or a name"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -58,6 +62,16 @@ def test_tune_names_its_parameters(
     monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
     given: dict[str, Any] = {"data": FRAME, "results": tmp_path, **arguments}
     check(lambda: tuning.tune(**given), TuningError, message)
+
+
+@pytest.mark.parametrize("place", ["file", "/proc/x"])
+def test_frame_is_refused_where_results_can_t_be_written(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuning.workers.server.start_server", lambda: None)
+    (tmp_path / "file").touch()
+    results = tmp_path / place
+    check(lambda: tuning.tune(FRAME, results=results), StorageError, "results folder must be")
 
 
 @pytest.fixture
@@ -113,10 +127,13 @@ def test_interrupted_search_ends_a_script_and_not_the_cells_of_a_notebook(
         (lambda study: study.confirm(top=0), "top must be 1 or more"),
         (lambda study: study.confirm(seeds=0), "seeds must be 1 or more"),
         (lambda study: study.confirm(share=0.0), "share must be more than 0"),
+        (lambda study: study.confirm(limits={"trial_seconds": 3}), "limits must be Limits(...)"),
         (lambda study: study.report(slice_column="none"), "slice_column must be one of"),
         (lambda study: study.export(trial=99), "trial must be the number"),
         (lambda study: study.export(ensemble="some"), "ensemble must be auto"),
         (lambda study: study.export(trial=0, ensemble=2), "trial and ensemble must not"),
+        (lambda study: study.export(cost=5), "cost must be the costs"),
+        (lambda study: study.export(3), "path must be the path of a folder; received 3"),
         (lambda study: study.log_to("other:place"), "log_to must be mlflow:URI"),
         (lambda study: study.log_to(), "log_to must name a tracker"),
         (lambda study: study.import_kerastuner("gone"), "project must be the folder"),
@@ -127,6 +144,10 @@ def test_interrupted_search_ends_a_script_and_not_the_cells_of_a_notebook(
         (lambda study: study.enqueue("gone.csv"), "configurations must be a CSV file"),
         (lambda study: study.enqueue([{"units": 3}]), "the space has"),
         (lambda study: study.export_hyperparameters(__file__), "results"),
+        (lambda study: tuning.load_study(results=3), "results must be the path of a folder"),
+        (lambda study: tuning.load_comparison("c", results=3), "results must be the path"),
+        (lambda study: tuning.compare(["ngrams"], limits=3), "limits must be Limits(...)"),
+        (lambda study: tuning.load_export(3), "path must be the path of a folder; received 3"),
         (lambda study: tuning.load_study("", results=study.path.parent), "name must be"),
     ],
 )

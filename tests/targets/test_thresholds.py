@@ -231,6 +231,7 @@ def test_criterion_is_given_or_none() -> None:
     given = parse_criterion("0.31", None)
     assert given is not None and given.number == 0.31
     assert parse_criterion("cost", "fp:1,fn:5") == parse_criterion(None, "fp:1,fn:5")
+    assert parse_criterion(None, {"fp": 1, "fn": 5}) == parse_criterion(None, "fp:1,fn:5")
 
 
 def test_changes_are_about_groups_and_the_threshold_about_texts() -> None:

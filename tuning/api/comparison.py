@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from tuning.api.cells import space_place
 from tuning.api.inputs import data_stem, source_of
-from tuning.api.parameters import plain_numbers, workers_of
+from tuning.api.parameters import folder_of, limits_of, plain_numbers, workers_of
 from tuning.api.study import Study
 from tuning.api.tracking import require_trackers, watching
 from tuning.commands import repeated
@@ -256,8 +256,8 @@ def compare(
     require_trackers(log_to)
     require_positive({"minutes": minutes})
     items, names = _items_of(spaces)
-    source, chosen = source_of(data), workers_of(workers)
-    root = ResultsDir(Path(results).expanduser())
+    source, chosen, limits = source_of(data), workers_of(workers), limits_of(limits)
+    root = ResultsDir(folder_of("results", results))
     # The studies' names end with the space's name, and have at most 100 characters.
     home = root.study(study or f"compare-{data_stem(source.name)}"[:60])
     url = root.storage_url(storage)
@@ -350,7 +350,7 @@ def load_comparison(
     import_optuna()
     from tuning.report.spaces import comparisons
 
-    root = ResultsDir(Path(results).expanduser())
+    root = ResultsDir(folder_of("results", results))
     names = sorted(comparisons(root))
     if name not in names:
         raise StudyError(

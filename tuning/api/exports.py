@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from tuning.api.parameters import folder_of
 from tuning.display.console import console, warn
 from tuning.display.logs import import_optuna, logging_to
 from tuning.display.progress import steps
@@ -53,7 +54,7 @@ class Export:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = folder_of("path", path)
         self.manifest: Manifest = read_manifest(self.path)
         self._model: tuple[Probabilities, ProblemOf] | None = None
 

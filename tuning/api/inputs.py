@@ -50,7 +50,6 @@ def content_name(kind: str, content: bytes) -> str:
 def write_once(folder: StudyDir, name: str, content: bytes) -> Path:
     path = (folder.path / name).absolute()
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)
     return path
 

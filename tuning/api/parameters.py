@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from tuning.config import Workers, as_number
+from tuning.config import Limits, Workers, as_number
+from tuning.errors import ArgumentError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,3 +43,18 @@ def plain_numbers(function: Callable[P, T]) -> Callable[P, T]:
 
 def workers_of(workers: int | Workers | None) -> Workers:
     return workers if isinstance(workers, Workers) else Workers(workers)
+
+
+def limits_of(limits: Limits | None) -> Limits | None:
+    if not isinstance(limits, Limits | None):
+        raise ArgumentError(
+            "limits must be Limits(...), such as tuning.Limits(trial_seconds=600); received"
+            f" {limits!r}."
+        )
+    return limits
+
+
+def folder_of(name: str, value: str | Path) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise ArgumentError(f"{name} must be the path of a folder; received {value!r}.")
+    return Path(value).expanduser()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.api import cells
 from tuning.api.inputs import default_study, source_of
-from tuning.api.parameters import plain_numbers, workers_of
+from tuning.api.parameters import folder_of, limits_of, plain_numbers, workers_of
 from tuning.api.tracking import watching
 from tuning.commands import typed
 from tuning.config import (
@@ -152,7 +152,7 @@ def tune(
     """
     from tuning.workers.server import start_server
 
-    chosen = workers_of(workers)
+    chosen, limits = workers_of(workers), limits_of(limits)
     if join and log_to:
         raise ArgumentError(
             "log_to must be given on the machine that created the study, which writes the trials"
@@ -179,7 +179,7 @@ def tune(
     source = source_of(data)
     if isinstance(space, str | Path):
         find_space(str(space))  # A wrong name is refused before the data are written.
-    root = ResultsDir(Path(results).expanduser())
+    root = ResultsDir(folder_of("results", results))
     usual = None if preset is None else SPACE_OF_PRESETS
     folder = root.study(study or default_study(_space_name(space) or usual, source.name))
     # An existing study, here or on the machine to join, has a space of its own.

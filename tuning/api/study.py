@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tuning.api.parameters import plain_numbers, workers_of
+from tuning.api.parameters import folder_of, limits_of, plain_numbers, workers_of
 from tuning.api.tracking import watching
 from tuning.config import Limits, Workers, given
 from tuning.display.console import end_script, warn
@@ -225,7 +225,7 @@ class Study:
                     **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned, resplit=resplit)
                 ),
                 workers=workers_of(workers),
-                limits=limits,
+                limits=limits_of(limits),
                 subscribers=subscribers,
             )
         if is_interrupted:
@@ -255,7 +255,7 @@ class Study:
         trial: int | None = None,
         ensemble: str | int | None = None,
         threshold: str | float | None = None,
-        cost: str | None = None,
+        cost: str | Mapping[str, float] | None = None,
         slice_column: str | None = None,
         data: str | Path | None = None,
         data_dir: str | Path | None = None,
@@ -276,8 +276,8 @@ class Study:
                 were not trained: f1, balanced_accuracy, cost, precision>=0.9, recall>=0.9, or
                 quadratic_kappa for ordered classes (default 0.5, cost if cost is given, or the
                 median of ordered classes).
-            cost: costs of a false negative and of a false positive, such as fn:5,fp:1 (default:
-                none; required with threshold cost).
+            cost: costs of a false negative and of a false positive, such as fn:5,fp:1; in Python
+                also a dictionary (default: none; required with threshold cost).
             slice_column: name of a column of the data by whose values the report splits the
                 accuracy (default: by class and length alone).
             data: path or pattern of the study's files, if they have moved (default: the path that
@@ -296,7 +296,7 @@ class Study:
         from tuning.targets.thresholds import parse_criterion
 
         tracking.require_trackers(log_to)
-        target = None if path is None else Path(path).expanduser()
+        target = None if path is None else folder_of("path", path)
         if target and target.resolve() == self._folder.best_dir.resolve():
             target = None  # The export is written there anyway.
         if target:
@@ -441,5 +441,5 @@ def load_study(
         >>> study.trials_dataframe()
     """
     import_optuna()
-    root = ResultsDir(Path(results).expanduser())
+    root = ResultsDir(folder_of("results", results))
     return Study(root.existing(name), root, storage=storage)

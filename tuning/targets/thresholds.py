@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,8 +70,14 @@ class Criterion:
         return self.values(*(weights @ cell for cell in cells))
 
 
-def parse_criterion(threshold: str | None, cost: str | None) -> Criterion | None:
+def parse_criterion(
+    threshold: str | None, cost: str | Mapping[str, float] | None
+) -> Criterion | None:
     """Return the criterion of the settings; None if they have none."""
+    if isinstance(cost, Mapping):
+        cost = ",".join(f"{name}:{value}" for name, value in cost.items())
+    elif cost is not None:
+        cost = str(cost)  # A call from Python may give another value, which `_costs` refuses.
     if not (threshold or cost):
         return None
     text = (threshold or COST).replace(" ", "")
