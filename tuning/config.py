@@ -55,6 +55,9 @@ CLASS_WEIGHT = re.compile(r"(.+?):([^:,]+)(?:,|$)")  # The name of a class may h
 TFDS_SPLIT = "tfds_split"  # the column with the split of each row of a TFDS data set
 # Objectives that are minimized beside the metric → the trial's attribute that contains their value.
 COSTS = {"n_params": "n_parameters", "latency_ms": "latency_ms"}
+# Maximum number of workers of a call. All start together, and each is a process with TensorFlow of
+# its own; no machine has 1,000 GPUs, and few have 1,000 CPU cores.
+MAX_WORKERS = 1_000
 # A worker that computes uses CPU time in every second; 60 s is far above the pauses of a busy disk.
 SILENT_SECONDS = 60.0
 
@@ -96,7 +99,8 @@ def number_of_folds(value: int | str | None) -> int | str | None:
 
 def require_positive(settings: Mapping[str, float | None]) -> None:
     for name, value in settings.items():
-        if value is not None and not value > 0:  # `value <= 0` would accept NaN.
+        # `value <= 0` would accept NaN.
+        if value is not None and not as_number(name, value, is_integer=False) > 0:
             raise ArgumentError(f"{name} must be more than 0; received {value:g}.")
 
 
@@ -236,8 +240,10 @@ class Workers:
             object.__setattr__(
                 self, "n_workers", as_number("workers", self.n_workers, is_integer=True)
             )
-            if self.n_workers < 1:
-                raise ArgumentError(f"workers must be 1 or more; received {self.n_workers}.")
+            if not 1 <= self.n_workers <= MAX_WORKERS:
+                raise ArgumentError(
+                    f"workers must be a number from 1 to {MAX_WORKERS}; received {self.n_workers}."
+                )
         for name in ("ray_address", "cpus_per_worker", "gpus_per_worker"):
             value = getattr(self, name)
             if value is not None and self.pool != "ray":

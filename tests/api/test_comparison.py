@@ -251,7 +251,7 @@ def test_frame_and_hypermodels_become_files(
         ({"spaces": ["ngrams", 7]}, SpaceError, ["a class or a function build(hp)", "received 7"]),
         ({"minutes": -1}, ArgumentError, ["minutes must be more than 0", "-1"]),
         ({"spaces": small}, ArgumentError, ["spaces must be a list", "function small"]),
-        ({"workers": 0}, ArgumentError, ["workers must be 1 or more", "0"]),
+        ({"workers": 0}, ArgumentError, ["workers must be a number from 1", "0"]),
     ],
 )
 def test_wrong_argument_is_named_before_anything_is_searched(

@@ -161,7 +161,8 @@ def test_methods_of_a_study_name_their_parameters(
 @pytest.mark.parametrize(
     ("group", "message"),
     [
-        (lambda: Workers(0), "workers must be 1 or more"),
+        (lambda: Workers(0), "workers must be a number from 1 to 1000; received 0"),
+        (lambda: Workers(10**6), "workers must be a number from 1 to 1000; received 1000000"),
         (lambda: Workers(2.5), "workers must be a whole number"),
         (lambda: Workers(pool="none"), "pool must be one of process, ray"),
         (lambda: Workers(ray_address="auto"), "ray_address must go with pool 'ray'"),
@@ -169,6 +170,7 @@ def test_methods_of_a_study_name_their_parameters(
         (lambda: Workers(pool="ray", gpus_per_worker=-1), "gpus_per_worker must be 0 or more"),
         (lambda: Workers(pool="ray", ray_address="http://h"), "ray_address must be auto or"),
         (lambda: Limits(trial_seconds=0), "trial_seconds must be more than 0"),
+        (lambda: Limits(trial_seconds="3"), "trial_seconds must be a number; received '3'"),
         (lambda: Limits(trial_memory_mb=-1), "trial_memory_mb must be more than 0"),
         (lambda: Limits(silent_seconds=0), "silent_seconds must be more than 0"),
         (lambda: Data(drop_stars=3), "drop_stars must be a list of numbers"),
