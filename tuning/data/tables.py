@@ -51,12 +51,17 @@ class Table:
 
 
 def read_files(
-    pattern: str, *, with_lists: bool = False, progress: Progress | None = None
+    pattern: str,
+    *,
+    flag: str = "data",
+    with_lists: bool = False,
+    progress: Progress | None = None,
 ) -> Table:
     """Read the files of a path or glob pattern into one table. A list becomes its JSON, or is left
     out.
     """
-    tables = [(path, _read_file(path, with_lists, progress)) for path in find_files(pattern)]
+    paths = find_files(pattern, flag=flag)
+    tables = [(path, _read_file(path, with_lists, progress)) for path in paths]
     first_path, first = tables[0]
     for path, table in tables[1:]:
         if set(table.frame.columns) != set(first.frame.columns):
