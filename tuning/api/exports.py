@@ -6,6 +6,7 @@ import math
 import reprlib
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -284,6 +285,13 @@ def require_free(target: Path) -> None:
             f"The folder of an export must be empty or new; {target}"
             f" {'has files' if target.is_dir() else 'is a file'}. Name another one."
         )
+    # Permissions do not tell whether a file system such as /proc takes files, so one is written.
+    try:
+        existing = next(folder for folder in target.resolve().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise _unwritable(target, error, remedy="Name another one.") from error
 
 
 def copy_export(source: Path, target: Path) -> None:
@@ -295,10 +303,14 @@ def copy_export(source: Path, target: Path) -> None:
         # The folder contains the whole export or nothing, also after an error.
         part.replace(folder)
     except OSError as error:
-        raise StorageError(
-            f"The folder of an export must be writable and have space; {target} gave"
-            f" {error.strerror or str(error)!r}. The export itself is in {source}, and can be"
-            " copied."
-        ) from error
+        remedy = f"The export itself is in {source}, and can be copied."
+        raise _unwritable(target, error, remedy=remedy) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _unwritable(target: Path, error: OSError, *, remedy: str) -> StorageError:
+    return StorageError(
+        f"The folder of an export must be writable and have space; {target} gave"
+        f" {error.strerror or str(error)!r}. {remedy}"
+    )

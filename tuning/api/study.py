@@ -290,6 +290,7 @@ class Study:
         Raises:
             ExportError: a format does not give the model's predictions.
             ArgumentError: `path` has files.
+            StorageError: `path` can't be written.
         """
         from tuning.api import tracking
         from tuning.api.exports import Export, copy_export, export_best, require_free
