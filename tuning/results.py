@@ -17,6 +17,13 @@ def safe_name(text: str) -> str:
     return "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "_" for c in text)
 
 
+def as_opened(path: Path, absolute: Path) -> Path:
+    """Return a path as the user gave it, which messages show, while it leads to `absolute`; return
+    `absolute` after the working directory has changed.
+    """
+    return path if path.absolute() == absolute else absolute
+
+
 def staged(path: Path) -> Path:
     """Return the temporary file that an export writes before it replaces `path`."""
     return path.with_name(f"{path.name}.tmp")

@@ -273,6 +273,16 @@ def comparison(tmp_path: Path) -> tuning.Comparison:
     return tuning.load_comparison(NAME, results=tmp_path)
 
 
+def test_comparison_is_found_after_the_working_directory_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_study(ResultsDir(tmp_path / "results"), NAME, "gru")
+    monkeypatch.chdir(tmp_path)
+    comparison = tuning.load_comparison(NAME)
+    monkeypatch.chdir("results")
+    assert [*comparison.studies] == ["gru"]
+
+
 def test_spaces_are_a_data_frame_with_the_best_first(comparison: tuning.Comparison) -> None:
     frame = comparison.spaces_dataframe()
     assert frame["space"].tolist() == ["cnn", "ngrams", "gru"]

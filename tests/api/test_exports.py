@@ -34,6 +34,15 @@ def test_model_is_loaded_once_and_kept(onnx_export: Path, tmp_path: Path) -> Non
     pd.testing.assert_frame_equal(export.predict(TEXTS), first)
 
 
+def test_model_is_loaded_after_the_working_directory_has_changed(
+    onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(onnx_export.parent)
+    export = tuning.load_export(onnx_export.name)
+    monkeypatch.chdir(tmp_path)
+    assert len(export.predict(TEXTS)) == 2
+
+
 def test_other_process_can_use_an_export_after_its_first_prediction(onnx_export: Path) -> None:
     export = tuning.load_export(onnx_export)
     first = export.predict(TEXTS)

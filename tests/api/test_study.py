@@ -48,6 +48,18 @@ def test_trials_are_a_data_frame(study: tuning.Study) -> None:
     assert repr(study).startswith("Study('s'") and "<table" in study._repr_html_()
 
 
+def test_study_is_found_after_the_working_directory_has_changed(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = finished[0].path
+    monkeypatch.chdir(folder.parent)
+    study = tuning.load_study("s", results=folder.name)
+    assert study.path == Path(folder.name) / "s"  # Messages show the path as the user gave it.
+    monkeypatch.chdir(tmp_path)
+    assert study.path == folder / "s"
+    assert study.best is not None
+
+
 VALUES = {"vocab_size": 17, "sequence_length": 9, "embedding_dim": 3, "lstm_units": 3}
 
 

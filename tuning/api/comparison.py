@@ -20,7 +20,7 @@ from tuning.display.logs import import_optuna
 from tuning.display.progress import steps
 from tuning.display.tables import print_spaces
 from tuning.errors import ArgumentError, SpaceError, StudyError
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir, StudyDir, as_opened
 from tuning.spaces.files import find_space, short_name
 
 if TYPE_CHECKING:
@@ -56,10 +56,15 @@ class Comparison:
     """
 
     def __init__(self, name: str, results: ResultsDir, *, storage: str | None = None) -> None:
-        self.name, self._results, self._storage = name, results, storage
+        self.name, self._storage = name, storage
+        self._given, self._absolute = results.path, results.path.absolute()
 
     def __repr__(self) -> str:
         return f"Comparison({self.name!r}, {str(self._results.path)!r})"
+
+    @property
+    def _results(self) -> ResultsDir:
+        return ResultsDir(as_opened(self._given, self._absolute))
 
     @property
     def studies(self) -> dict[str, Study]:

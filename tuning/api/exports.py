@@ -55,8 +55,10 @@ class Export:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = folder_of("path", path)
-        self.manifest: Manifest = read_manifest(self.path)
+        folder = folder_of("path", path)
+        self.manifest: Manifest = read_manifest(folder)
+        # The model is loaded later, when the working directory may be another.
+        self.path = folder.absolute()
         self._model: tuple[Probabilities, ProblemOf] | None = None
 
     def __getstate__(self) -> dict[str, Any]:

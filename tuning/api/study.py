@@ -14,7 +14,7 @@ from tuning.config import Limits, Workers, given
 from tuning.display.console import end_script, warn
 from tuning.display.logs import import_optuna
 from tuning.errors import TrackerError
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir, StudyDir, as_opened
 
 if TYPE_CHECKING:
     import optuna
@@ -72,8 +72,16 @@ class Study:
     def __init__(
         self, folder: StudyDir, results: ResultsDir, *, storage: str | None = None
     ) -> None:
-        self._folder, self._results = folder, results
+        self._name, self._given, self._absolute = folder.name, results.path, results.path.absolute()
         self._storage_url = results.storage_url(storage)
+
+    @property
+    def _results(self) -> ResultsDir:
+        return ResultsDir(as_opened(self._given, self._absolute))
+
+    @property
+    def _folder(self) -> StudyDir:
+        return StudyDir(self._results.path / self._name)
 
     def _read(self) -> StudyHandle:
         from tuning.study.handle import StudyHandle
@@ -86,7 +94,7 @@ class Study:
     @property
     def name(self) -> str:
         """The name of the study."""
-        return self._folder.name
+        return self._name
 
     @property
     def path(self) -> Path:
