@@ -23,6 +23,7 @@ from tuning.confirmation.estimates import estimate, seed_spread
 from tuning.confirmation.plan import plan_confirmation, stored_or_new
 from tuning.confirmation.plan import with_repeats as with_earlier
 from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
+from tuning.report.confirmation import plan as plan_text
 from tuning.report.confirmation import sentences
 from tuning.results import StudyDir
 
@@ -592,6 +593,27 @@ def test_larger_budget_trains_a_finalist_that_fast_repeats_leave_time_for() -> N
     assert 2 in {trial for trial, _ in done}
     for share in (1.0, None):
         assert called_again(larger, made, share=share) is larger
+
+
+def test_further_seeds_that_do_not_fit_the_budget_are_named_as_the_end() -> None:
+    made = finalists(0.9, 0.5)
+    over, _ = play(planned(made, search_seconds=20.0, share=0.5), lambda trial, seed: 0.7)
+    assert (over.rounds, over.is_short) == (5, False)
+
+    def plan(spent_seconds: float) -> Confirmation:
+        return plan_confirmation(
+            with_earlier(made, over.finalists),
+            metric="val_accuracy",
+            seeds=[*range(1, 11)],
+            search_seconds=20.0,
+            spent_seconds=spent_seconds,
+            share=0.5,
+        )
+
+    again = stored_or_new(over, plan)
+    assert not again.advance()[1] and again.is_short and len(again.seeds) == 10
+    assert again.finalists == over.finalists
+    assert plan_text(again, n_workers=1).startswith("No further seed fits the budget")
 
 
 def test_trial_may_be_pruned_and_another_architecture_s_best() -> None:

@@ -22,9 +22,11 @@ from tuning.api.exports import load_export
 from tuning.errors import StudyError
 from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import read_predictions, write_probabilities
+from tuning.evaluation.scores import ChosenThreshold, ThresholdChange
+from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import threshold_sentences
 from tuning.export.export import ExportChoice, export_best
-from tuning.export.threshold import margin_rows, require_cuts, thresholds_of
+from tuning.export.threshold import _worse_sentences, margin_rows, require_cuts, thresholds_of
 from tuning.inference.load import load_fastest
 from tuning.inference.manifest import read_manifest
 from tuning.inputs.corpus import Corpus
@@ -69,7 +71,7 @@ def chosen_of(setting: Setting) -> Any:
 def test_threshold_is_chosen_on_the_predictions_of_the_repeats(copied: Setting) -> None:
     corpus, kept = write_repeat(copied)
     criterion = criterion_of("f1")
-    chosen = thresholds_of(chosen_of(copied), None, corpus, criterion)
+    chosen = thresholds_of(chosen_of(copied), None, corpus, criterion, warn=pytest.fail)
     labels, n_train = corpus.split("validation").labels, len(corpus.split("train").labels)
     codes = corpus.rows.texts[n_train:]
     expected = choose_threshold(
@@ -82,6 +84,31 @@ def test_threshold_is_chosen_on_the_predictions_of_the_repeats(copied: Setting) 
     assert positive.in_sample["f1"] >= change.value - 0.05
 
 
+@pytest.mark.parametrize(
+    ("text", "low", "high", "warns"),
+    [
+        ("f1", -0.03, -0.01, True),
+        ("f1", -0.03, 0.01, False),
+        ("cost", 0.01, 0.03, True),
+        ("cost", -0.03, -0.01, False),
+        ("recall>=0.9", -0.03, -0.01, False),
+    ],
+)
+def test_threshold_that_is_clearly_worse_is_warned_of(
+    text: str, low: float, high: float, warns: bool
+) -> None:
+    criterion = parse_criterion(text, "fn:5,fp:1" if text == "cost" else None)
+    assert criterion is not None
+    difference = Interval((low + high) / 2, low, high)
+    change = ThresholdChange(value=0.4, default=0.4 - difference.value, difference=difference)
+    changes = {criterion.measure: change}
+    chosen = ChosenThreshold(thresholds=(0.2,), criterion=text, cross_fitted=changes)
+    sentences = _worse_sentences({"positive": chosen}, criterion)
+    assert bool(sentences) is warns
+    if warns:
+        assert sentences[0].startswith(f"The threshold {criterion.text} is worse than")
+
+
 def test_threshold_of_an_ensemble_is_chosen_on_its_cross_fitted_predictions(
     copied: Setting,
 ) -> None:
@@ -90,21 +117,27 @@ def test_threshold_of_an_ensemble_is_chosen_on_its_cross_fitted_predictions(
     rows = Rows(np.array([0, 1] * 30), probabilities, np.arange(60), np.arange(60))
     ensemble: Any = SimpleNamespace(held_out=rows)
     chosen: Any = SimpleNamespace(trial=SimpleNamespace(number=0), config=copied.config)
-    thresholds = thresholds_of(chosen, ensemble, corpus, criterion_of("precision>=0.9"))
+    thresholds = thresholds_of(
+        chosen, ensemble, corpus, criterion_of("precision>=0.9"), warn=pytest.fail
+    )
     assert thresholds["positive"].thresholds == pytest.approx((0.2,))
 
 
 def test_threshold_without_predictions_or_out_of_reach_is_refused(copied: Setting) -> None:
     corpus, _ = study_of(copied)
     with pytest.raises(StudyError, match="confirm"):
-        thresholds_of(chosen_of(copied), None, corpus, criterion_of("f1"))
-    given = thresholds_of(chosen_of(copied), None, corpus, criterion_of("0.3"))
+        thresholds_of(chosen_of(copied), None, corpus, criterion_of("f1"), warn=pytest.fail)
+    given = thresholds_of(chosen_of(copied), None, corpus, criterion_of("0.3"), warn=pytest.fail)
     assert given["positive"].thresholds == (0.3,)
-    assert thresholds_of(chosen_of(copied), None, corpus, criterion_of("0.50")) == {}
+    assert (
+        thresholds_of(chosen_of(copied), None, corpus, criterion_of("0.50"), warn=pytest.fail) == {}
+    )
     kept = np.full((len(corpus.split("validation").labels), 2), 0.5, np.float32)
     write_probabilities(confirm_best(copied, study_of(copied)[1]), kept)
     with pytest.raises(StudyError, match=r"highest precision for positive is 0\.\d+, with"):
-        thresholds_of(chosen_of(copied), None, corpus, criterion_of("precision>=0.99"))
+        thresholds_of(
+            chosen_of(copied), None, corpus, criterion_of("precision>=0.99"), warn=pytest.fail
+        )
 
 
 def test_export_of_numbers_without_a_repeat_says_what_gives_intervals(copied: Setting) -> None:
@@ -125,7 +158,7 @@ def test_export_of_a_trial_that_is_no_finalist_names_the_trial(copied: Setting) 
     said: list[str] = []
     assert margin_rows(chosen, corpus, warn=said.append) is None
     with pytest.raises(StudyError, match="or give a number") as refused:
-        thresholds_of(chosen, None, corpus, criterion_of("f1"))
+        thresholds_of(chosen, None, corpus, criterion_of("f1"), warn=pytest.fail)
     for message in (*said, str(refused.value)):
         assert f"trial {chosen.trial.number} is no finalist" in message
         assert "Leave trial out" in message and "STUDY" not in message

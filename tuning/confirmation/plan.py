@@ -135,8 +135,13 @@ def stored_or_new(
     if covers(stored, plan(max(stored.spent_seconds, expected))):
         return stored
     new = plan(stored.spent_seconds)
-    # Such a plan may lack a finalist that the stored confirmation has.
-    return stored if stored.is_over and not new.advance()[1] else new
+    if not stored.is_over or new.advance()[1]:
+        return new
+    # Such a plan may lack a finalist that the stored confirmation has. Further seeds that do not
+    # fit the budget are a part of what was asked for, and of why the confirmation has ended.
+    if len(new.seeds) > len(stored.seeds):
+        return replace(stored, seeds=new.seeds, budget_seconds=new.budget_seconds)
+    return stored
 
 
 def covers(old: Confirmation, new: Confirmation) -> bool:

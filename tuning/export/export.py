@@ -137,7 +137,7 @@ def _export(
     retrainings = [*by_role.values(), *of_ensemble]
     presets = presets_of(retrainings, study.space)
     prepare_views(corpus, study.space.with_presets(presets), config, progress=progress)
-    thresholds = thresholds_of(chosen, members, corpus, criterion) if criterion else {}
+    thresholds = thresholds_of(chosen, members, corpus, criterion, warn=warn) if criterion else {}
     target, rows = with_thresholds(corpus.target, thresholds), None
     if not target.has_decisions and (rows := margin_rows(chosen, corpus, warn=warn)):
         target = target.with_margin(rows.labels, rows.predictions)

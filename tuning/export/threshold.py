@@ -4,7 +4,7 @@ on which the models were not trained, before the test split is evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -12,15 +12,16 @@ from tuning.commands import of_study, typed
 from tuning.errors import StudyError
 from tuning.evaluation.out_of_sample import Rows, out_of_sample
 from tuning.evaluation.predictions import Predictions
-from tuning.evaluation.scores import ChosenThreshold, PredictionInterval
-from tuning.evaluation.statistics import wilson_interval
+from tuning.evaluation.scores import ChosenThreshold, PredictionInterval, default_rule
+from tuning.evaluation.statistics import Verdict, wilson_interval
+from tuning.evaluation.test_split import changes_text
 from tuning.evaluation.thresholds import choose_thresholds
 from tuning.export.description import ChosenTrial, best_trial
 from tuning.export.ensemble import Ensemble
 from tuning.inputs.corpus import Corpus
 from tuning.targets.number import LEVEL
 from tuning.targets.target import Target
-from tuning.targets.thresholds import DEFAULT, KAPPA, UNDER, Criterion
+from tuning.targets.thresholds import COST, DEFAULT, KAPPA, UNDER, Criterion
 
 
 def require_cuts(target: Target, criterion: Criterion) -> list[str]:
@@ -83,12 +84,34 @@ def interval_of(target: Target, rows: Rows | None, seen: Predictions) -> Predict
     )
 
 
+def _worse_sentences(chosen: Mapping[str, ChosenThreshold], criterion: Criterion) -> list[str]:
+    """Return a sentence for each decision that its thresholds make clearly worse by cross-fitting.
+    A constraint may cost something of the other measure, and says nothing here.
+    """
+    if criterion.minimum is not None:
+        return []
+    measure, rule = criterion.measure, default_rule(chosen)
+    direction = -1 if measure == COST else 1
+    return [
+        f"The threshold {criterion.text} is worse than deciding {rule} for {name}: cross-fitted,"
+        f" {changes_text({measure: change}, rule)}. Leave threshold out."
+        for name, each in chosen.items()
+        if (change := each.cross_fitted.get(measure))
+        and change.difference.verdict(direction) is Verdict.WORSE
+    ]
+
+
 def thresholds_of(
-    chosen: ChosenTrial, ensemble: Ensemble | None, corpus: Corpus, criterion: Criterion
+    chosen: ChosenTrial,
+    ensemble: Ensemble | None,
+    corpus: Corpus,
+    criterion: Criterion,
+    *,
+    warn: Callable[[str], None],
 ) -> dict[str, ChosenThreshold]:
     """Return the thresholds of an export, chosen on the predictions of the repeats of its trial, or
     on those of the cross-fitted ensemble. A number that the user gives is not chosen, and the
-    default threshold gives none.
+    default threshold gives none. `warn` gets a sentence about thresholds that are clearly worse.
     """
     names = require_cuts(corpus.target, criterion)
     if criterion.number == DEFAULT:
@@ -114,4 +137,6 @@ def thresholds_of(
                 f" trained: the highest {kept} for {name} is {reached:.4f}{with_measure}."
                 " Give a smaller number."
             )
+    for sentence in _worse_sentences(thresholds, criterion):
+        warn(sentence)
     return thresholds
