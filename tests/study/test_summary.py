@@ -11,14 +11,16 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 
 from tests.commands import Ran
 from tests.stored_documents import CARD
 from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.errors import StudyError
 from tuning.report.figures import learning_curves
 from tuning.report.next_ranges import advise
 from tuning.report.page import write_report
+from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows
 from tuning.results import ResultsDir, StudyDir
 from tuning.search.tune import Outcome
@@ -48,6 +50,18 @@ class Confirmed:
             made.append(replace(finalist, repeats=repeats))
         self.confirmation = replace(self.confirmation, finalists=made, rounds=n_seeds)
         self.confirmation.save(self.folder)
+
+
+def test_study_whose_trials_are_over_a_limit_needs_another_limit_and_no_more_trials() -> None:
+    study = optuna.create_study(direction="maximize")
+    with pytest.raises(StudyError, match="continue the search"):
+        summarize(study, metric="val_accuracy").require_complete("a report")
+    study.add_trial(create_trial(state=TrialState.PRUNED, constraints={"n_parameters": 1.0}))
+    summary = summarize(study, metric="val_accuracy")
+    with pytest.raises(StudyError, match=r"1 is over a limit: start another study") as raised:
+        summary.require_complete("a report")
+    assert "continue" not in str(raised.value)
+    assert verdict(summary, None).endswith(summary.over_limit_sentence)
 
 
 @pytest.fixture

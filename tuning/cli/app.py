@@ -50,7 +50,7 @@ def _print_added(study: Study, added: WarmStart) -> None:
 
 
 def _print_next(study: Study | None) -> None:
-    if study:
+    if study and study.best:
         print_next(study.path, "export-best", "report", "dashboard")
 
 

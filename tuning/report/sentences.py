@@ -126,12 +126,7 @@ def best_sentence(summary: Summary, confirmation: Confirmation | None = None) ->
             f" `{typed('confirm', study=summary.study)}` repeats it."
         )
     if chosen is None:
-        text, n_over = "No trial is complete yet.", summary.n_over_limit
-        over = (
-            f" {n_over} {'is' if n_over == 1 else 'are'} over a limit: start another study with a"
-            " higher limit, or search smaller models."
-        )
-        return f"{text}{over if n_over else ''}"
+        return f"No trial is complete yet. {summary.over_limit_sentence}".rstrip()
     best, baseline, role = chosen.trial, summary.baseline, starting_point_text(chosen.trial)
     text = (
         f"The best of the search, of {counted(summary.n_finished, 'finished trial')}, is trial"

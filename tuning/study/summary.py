@@ -141,13 +141,25 @@ class Summary:
         """Whether the size or latency of models is an objective or a limit of the study."""
         return self.has_costs or any(t.constraints for t in self.trials)
 
+    @property
+    def over_limit_sentence(self) -> str:
+        """What trials over a limit mean for a study without a completed trial."""
+        n = self.n_over_limit
+        if not n:
+            return ""
+        return (
+            f"{n} {'is' if n == 1 else 'are'} over a limit: start another study with a higher"
+            " limit, or search smaller models."
+        )
+
     def require_complete(self, purpose: str) -> FrozenTrial:
         """Return the best trial, which `purpose` ("a report") needs."""
         if self.best is None:
+            further = f"Type `{typed('tune', study=self.study)}` to continue the search."
+            remedy = self.over_limit_sentence or further
             raise StudyError(
                 f"A study must have a completed trial before {purpose}; {self.study!r} has none"
-                f" among its {len(self.trials)} trials. Type"
-                f" `{typed('tune', study=self.study)}` to continue the search."
+                f" among its {len(self.trials)} trials. {remedy}"
             )
         return self.best
 
