@@ -280,6 +280,7 @@ def test_codes_name_the_value_of_each_row(words: list[str]) -> None:
         (STARS, "stars", {"positive_from": 1}, "'stars' has 1 class after the star rule"),
         (STARS, "stars", {"positive_from": 5.5}, "'stars' has 1 class after the star rule"),
         (STARS, "stars", {"drop_stars": (1.0, 2.0)}, "'stars' has 1 class after the star rule"),
+        (STARS, "stars", {"drop_stars": (3.0, 9.0)}, "as the stars in 'stars'; received 9."),
         (["0", "1", "0"], "label", {"positive_from": 4.0}, "need a column of stars"),
         (["0", "1", "0"], "label", {"drop_stars": (3.0,)}, "need a column of stars"),
         # Each would be a class of its own beside the stars.

@@ -65,6 +65,11 @@ def to_classes(
     dropped = {"without a label": int((~present).sum())}
     stars = _stars(column, text[present], numbers, is_ordered=is_ordered)
     if stars is not None:
+        if wrong := [star for star in drop_stars if not 1 <= star <= 5]:
+            raise DataError(
+                f"drop_stars must be from 1 to 5, as the stars in {column!r}; received"
+                f" {wrong[0]:g}."
+            )
         neutral = present & stars.isin(drop_stars).to_numpy()
         dropped["with dropped stars"] = int(neutral.sum())
         present = present & ~neutral
@@ -91,7 +96,7 @@ def to_classes(
         raise DataError(
             f"A label column must have 2 to {MAX_CLASSES} classes; {column!r} has {content}"
             f"{'' if stars is None else ' after the star rule'}. Choose another"
-            f" label_column{kind}."
+            f" {'' if stars is None else 'positive_from, drop_stars or '}label_column{kind}."
         )
     codes = np.where(present, codes, -1)
     return ClassColumn(codes, names, {reason: n for reason, n in dropped.items() if n}, rule)
