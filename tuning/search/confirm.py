@@ -375,7 +375,7 @@ def _at_best_epoch(trial: FrozenTrial, space: SearchSpace, metric: str) -> Final
 
 
 class _Repeats:
-    """One call of `confirm`. Every result is written before the next round is started.
+    """One call of `confirm`. Every result is written when it arrives.
 
     `_begun` has the finalist of each repeat that has begun, and `_open` the repeats of the current
     round that have not ended.
