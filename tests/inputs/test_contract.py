@@ -157,6 +157,25 @@ def test_new_text_becomes_what_a_trial_has_seen(
 
 
 @every_kind
+def test_model_has_no_larger_tables_than_the_data_fill(
+    kind: Input, corpus: Corpus, values: dict[str, Any]
+) -> None:
+    large = values | {"ngram_vocab_size": 10_000}
+    sized = kind.sized(large, corpus)
+    texts = corpus.split("train").texts
+    batches = [view_of(kind, texts, each).batch(ROWS) for each in (large, sized)]
+    np.testing.assert_array_equal(*batches)
+    assert kind.sized(sized, corpus) == sized and kind.sized(values, corpus) == values
+    if kind is NGRAMS:
+        vocabulary = kind.vocabulary(corpus, described(kind, large))
+        assert sized == large | {"ngram_vocab_size": len(vocabulary) + 2}
+        without = {"vocab_size": 30}
+        assert kind.sized(without, corpus) == without
+    else:
+        assert sized == large
+
+
+@every_kind
 def test_standalone_tokenizer_gives_what_a_trial_has_seen(
     kind: Input, corpus: Corpus, values: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -111,6 +111,15 @@ class Ngrams(Input):
         if self.is_taken_by(data.space):
             build_ngrams(data.corpus, progress=data.progress)
 
+    def sized(self, values: Values, corpus: Corpus) -> Values:
+        if any(name not in values for name in self.hyperparameters):
+            return values
+        with contextlib.suppress(OSError, ValueError):  # The worker says that the file is damaged.
+            is_kept = corpus.ngram_orders[FIRST_WORD_ID:] <= int(values["ngrams"])
+            n_ids = FIRST_WORD_ID + max(int(is_kept.sum()), 1)
+            return {**values, "ngram_vocab_size": min(int(values["ngram_vocab_size"]), n_ids)}
+        return values
+
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
         from tuning.inputs.arrow_tokenizer import map_ids
 

@@ -92,7 +92,12 @@ def _assign(saved: Mapping[str, Array], variables: list[keras.Variable], *, sour
             f" {len(variables)}."
         )
     for number, variable in enumerate(variables):
-        variable.assign(saved[f"{number:03d}"])
+        value = saved[f"{number:03d}"]
+        # In earlier versions a table of n-grams had `ngram_vocab_size` rows, also where the data
+        # have fewer n-grams. The last rows were never read.
+        if value.ndim == 2 and value.shape[1:] == variable.shape[1:]:
+            value = value[: variable.shape[0]]
+        variable.assign(value)
 
 
 def read_result(path: Path) -> FitResult | None:

@@ -21,6 +21,7 @@ from tuning.config import StudyConfig
 from tuning.data.rows import Redraw
 from tuning.documents import prefixed, structure, unstructure
 from tuning.inputs.corpus import Corpus
+from tuning.inputs.kinds import KINDS
 from tuning.outcomes import FailureReason
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
@@ -139,6 +140,8 @@ def raise_error(message: ErrorRaised) -> NoReturn:
 def train_request(
     config: StudyConfig, values: Values, *, space: SearchSpace, space_path: Path, corpus: Corpus
 ) -> Train:
+    for kind in KINDS.values():
+        values = {**kind.sized(values, corpus)}
     job = TrainingJob(
         values=values,
         target=corpus.target,
