@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 
 from tests.commands import start, tune_command, wait_for
 from tests.faults.study import alive_in_session
+from tests.paths import ROOT
 from tests.studies import Setting
 from tuning.commands import install
 from tuning.config import Limits, TrainConfig, Workers
@@ -97,6 +98,25 @@ def test_study_is_the_same_over_both_pools(
     }
     assert {*setting.folder.path.glob("repeats/*")} == repeats != set()
     assert list(setting.folder.path.glob("trials/*/checkpoint.npz")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_trials_over_ray_read_the_outputs_of_an_encoder(
+    setting: Setting, tmp_path: Path, tiny_preset: Path, over_ray: dict[str, Any]
+) -> None:
+    here = Setting(tmp_path / "here", Path(setting.config.data.data), Path(setting.config.space))
+    config = {
+        "space": str(ROOT / "search_spaces" / "frozen.py"),
+        "preset": str(tiny_preset),
+        "train": TrainConfig(epochs=1),
+    }
+    setting.tune(3, config=config, **{**over_ray, "n_workers": 1})
+    here.tune(3, config=config)
+    assert seen(setting) == seen(here)
+    trials = setting.study().trials
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    assert {trial.params["architecture"] for trial in trials} & {"features", "both"}
 
 
 @pytest.mark.slow
