@@ -4,6 +4,7 @@ that an ensemble needs beside those of the confirmation.
 
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import tuning
 from tests.numbered import LINEAR, MAJORITY, NGRAMS
 from tests.stored_documents import EXPORT, STUDY
 from tests.studies import Setting
+from tests.texts import substitute
 from tuning.api import exports as module
 from tuning.api.exports import copy_export, require_free
 from tuning.atomic_io import read_json, write_json
@@ -181,10 +183,15 @@ def test_export_of_an_ensemble_trains_what_it_lacks_once(
     copied: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The repeats of the confirmation have splits of their own, so the finalists are trained again
-    on the split of the study.
+    on the split of the study. Both find data that have moved.
     """
     study = tuning.load_study(copied.folder.name, results=copied.results.path)
-    assert study.confirm(top=1, seeds=2, share=9.0, resplit=True, workers=1) is study
+    moved = study.config.data.data
+    substitute(copied.folder.config_path, moved, "gone.csv")
+    with pytest.raises(DataError, match=r"gone\.csv"):
+        study.confirm()
+    confirmed = study.confirm(top=1, seeds=2, share=9.0, resplit=True, workers=1, data=moved)
+    assert confirmed is study
     exports: list[Confirmation | None] = []
 
     def export(*_: Any, **__: Any) -> None:
@@ -194,9 +201,9 @@ def test_export_of_an_ensemble_trains_what_it_lacks_once(
     monkeypatch.setattr(module, "print_test_scores", lambda manifest: None)
     monkeypatch.setattr(module, "print_formats", lambda manifest, folder: None)
     for ensemble in (None, "auto", "auto"):
-        handle = StudyHandle.of(copied.results, copied.folder.name)
+        handle = replace(StudyHandle.of(copied.results, copied.folder.name), moved={"data": moved})
         module.export_best(
-            handle, number=None, ensemble=ensemble, criterion=None, slice_column=None, moved={}
+            handle, number=None, ensemble=ensemble, criterion=None, slice_column=None
         )
         if ensemble:  # The second export trains nothing.
             monkeypatch.setattr("tuning.search.confirm.train_others", None)

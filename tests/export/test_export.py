@@ -334,8 +334,9 @@ def test_export_needs_the_encoders_alone_that_its_models_read(tmp_path: Path) ->
         space=SearchSpace("mine", tuple(items)),
         record=replace(RECORD, encoders={str(gone): checksum, str(read): checksum}),
         summary=SimpleNamespace(baseline=baseline),
+        config=StudyConfig(study="s"),
     )
-    chosen = ChosenTrial(trial=best, study=study, opened=opened, config=StudyConfig(study="s"))
+    chosen = ChosenTrial(trial=best, study=study, opened=opened)
     said: list[str] = []
     by_role, _ = export._retrainings(chosen, None, warn=said.append)
     assert [*by_role] == ["best"]

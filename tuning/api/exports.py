@@ -208,7 +208,6 @@ def export_best(
     ensemble: str | None,
     slice_column: str | None,
     criterion: Criterion | None,
-    moved: Mapping[str, Any],
 ) -> FullManifest:
     """Write the export of a study to its folder `best/`, and print its scores on the test split."""
     from tuning.workers.server import start_server, stderr_to
@@ -234,13 +233,12 @@ def export_best(
                     require_cuts(corpus.target, criterion)
                 if ensemble is not None:
                     require_probabilities(corpus.target)
-            if ensemble is not None and not moved:
+            if ensemble is not None:
                 _train_others(study, progress=progress)
                 study = replace(study)  # A new handle reads the changed confirmation.
             manifest = export.export_best(
                 study,
                 choice,
-                moved=moved,
                 slice_column=slice_column,
                 progress=progress,
                 warn=warnings.append,

@@ -83,10 +83,15 @@ class Study:
     def _folder(self) -> StudyDir:
         return StudyDir(self._results.path / self._name)
 
-    def _read(self) -> StudyHandle:
+    def _read(
+        self, *, data: str | Path | None = None, data_dir: str | Path | None = None
+    ) -> StudyHandle:
         from tuning.study.handle import StudyHandle
 
-        return StudyHandle(self._results, self._folder, self._storage_url)
+        moved = given(
+            data=data and str(data), data_dir=data_dir and str(Path(data_dir).expanduser())
+        )
+        return StudyHandle(self._results, self._folder, self._storage_url, moved)
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, {str(self._folder.path)!r})"
@@ -199,6 +204,8 @@ class Study:
         resplit: bool | None = None,
         workers: int | Workers | None = None,
         limits: Limits | None = None,
+        data: str | Path | None = None,
+        data_dir: str | Path | None = None,
     ) -> Self:
         """Train the best configurations and the baseline again on fresh seeds.
 
@@ -218,6 +225,10 @@ class Study:
             workers: number of training processes, or in Python `Workers(...)` (default: as in the
                 search).
             limits: limits of one training, in Python `Limits(...)` (default: those of `Limits`).
+            data: path or pattern of the study's files, if they have moved (default: the path that
+                the study recorded).
+            data_dir: folder of prepared TensorFlow Datasets, if it has moved (default: the folder
+                that the study recorded).
 
         Raises:
             StudyError: too few trials are complete, or another process works on the study.
@@ -225,7 +236,7 @@ class Study:
         """
         from tuning.search import confirm as confirming
 
-        study = self._read()
+        study = self._read(data=data, data_dir=data_dir)
         with watching(self._folder, metric=study.config.metric) as subscribers:
             _, is_interrupted = confirming.confirm(
                 study,
@@ -311,14 +322,11 @@ class Study:
         if target:
             require_free(target)
         export_best(
-            self._read(),
+            self._read(data=data, data_dir=data_dir),
             number=trial,
             ensemble=None if ensemble is None else str(ensemble),
             criterion=parse_criterion(None if threshold is None else str(threshold), cost),
             slice_column=slice_column,
-            moved=given(
-                data=data and str(data), data_dir=data_dir and str(Path(data_dir).expanduser())
-            ),
         )
         if log_to:
             try:

@@ -36,14 +36,15 @@ N_NAMED = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenTrial:
-    """The trial to export, and its study, which is open as `opened`. `config` contains the present
-    place of the data.
-    """
+    """The trial to export, and its study, which is open as `opened`."""
 
     trial: FrozenTrial
     study: StudyHandle
     opened: optuna.Study
-    config: StudyConfig
+
+    @property
+    def config(self) -> StudyConfig:
+        return self.study.config
 
     @property
     def confirmation(self) -> Confirmation:

@@ -207,13 +207,10 @@ def choose_members(
         confirmation = chosen.confirmation
         seeds = len(confirmation.seeds) + 1
         more = typed("confirm", **of_study(chosen.study.folder.path), seeds=seeds)
-        remedy = f"Type `{more}` to train one more seed and keep its predictions."
-        if confirmation.is_resplit:
-            remedy = "Leave data and data_dir out, and the export trains it on the study's split."
         raise StudyError(
             "An ensemble must have predictions of the confirmed best; the confirmation of"
             f" {chosen.study.name!r} has kept those of {len(repeats)} repeats, and none of trial"
-            f" {number}. {remedy}"
+            f" {number}. Type `{more}` to train one more seed and keep its predictions."
         )
     ensemble = choose_ensemble(
         repeats,

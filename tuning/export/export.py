@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -90,7 +89,6 @@ def export_best(
     study: StudyHandle,
     choice: ExportChoice = DEFAULT_CHOICE,
     *,
-    moved: Mapping[str, Any] | None = None,
     slice_column: str | None = None,
     progress: Progress | None = None,
     warn: Callable[[str], None] = logger.warning,
@@ -99,15 +97,13 @@ def export_best(
 
     `warn` is called with a sentence if an ensemble adds nothing, and the confirmed best is
     exported, if predictions of numbers have no intervals, or if the encoder of the baseline is
-    missing or has changed. `moved` is the present place of the data (keys `data` and `data_dir`),
-    if it has changed. If an export fails or is killed, the earlier export is unchanged, and its
-    evaluation of the test split stays recorded.
+    missing or has changed. If an export fails or is killed, the earlier export is unchanged, and
+    its evaluation of the test split stays recorded.
     """
-    config = replace(study.config, data=replace(study.config.data, **(moved or {})))
     with study.opened() as opened:
         number = choice.number if choice.ensemble is None else confirmed_trial(study)
         trial = best_trial(study) if number is None else named_trial(study.summary, number)
-        chosen = ChosenTrial(trial=trial, study=study, opened=opened, config=config)
+        chosen = ChosenTrial(trial=trial, study=study, opened=opened)
         with export_lock(study.folder):
             recover(study.folder.best_dir)
             with contextlib.suppress(StorageError, StudyError):  # A file is damaged.

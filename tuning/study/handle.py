@@ -5,11 +5,11 @@ status that `status --json` prints.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import optuna
 
@@ -35,11 +35,15 @@ from tuning.study.trials import attributes_of, value_of
 class StudyHandle:
     """A study that exists. Each property is read once: after a search or a confirmation, a new
     handle gives the new trials.
+
+    Attributes:
+        moved: the present place of the data (keys `data` and `data_dir`), if it has changed.
     """
 
     results: ResultsDir
     folder: StudyDir
     storage_url: str
+    moved: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, results: ResultsDir, name: str | None, storage: str | None = None) -> Self:
@@ -54,9 +58,10 @@ class StudyHandle:
     def record(self) -> StudyRecord:
         return read_record(self.folder)
 
-    @property
+    @cached_property
     def config(self) -> StudyConfig:
-        return self.record.config
+        config = self.record.config
+        return replace(config, data=replace(config.data, **self.moved))
 
     @cached_property
     def space(self) -> SearchSpace:
