@@ -57,7 +57,8 @@ def test_next_command_is_that_of_the_program_that_runs(
 
 def test_next_command_is_make_s_under_make() -> None:
     assert typed("tune", study="s", n_trials=9) == "make tune STUDY=s TRIALS=9"
-    assert typed("report", **of_study(Path("results/s"))) == "make report STUDY=s"
+    for folder in (Path("results/s"), Path("results/s").absolute()):
+        assert typed("report", **of_study(folder)) == "make report STUDY=s"
     assert typed("report", **of_study(Path("/a b/s"))) == "make report STUDY=s RESULTS='/a b'"
 
 

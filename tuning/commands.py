@@ -86,7 +86,8 @@ def of_study(folder: Path) -> dict[str, object]:
     """Return the values with which a command finds a study: its name, and the results folder if it
     is not the default.
     """
-    results = {} if folder.parent == DEFAULT_RESULTS else {"results": folder.parent}
+    is_default = folder.parent.absolute() == DEFAULT_RESULTS.absolute()
+    results = {} if is_default else {"results": folder.parent}
     return {"study": folder.name, **results}
 
 

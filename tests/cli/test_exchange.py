@@ -39,8 +39,7 @@ def test_import_kerastuner_queues_the_trials_and_names_the_next_command(
     ran = run("import-kerastuner", "--dir", project)
     assert ran.code == 0, ran
     assert "Queued in s: 1 configuration." in ran.out
-    next_command = f"make tune STUDY=s RESULTS={tmp_path / 'results'} TRIALS=29"
-    assert f"Next: {next_command}, which trains 20 new" in ran.out
+    assert "Next: make tune STUDY=s TRIALS=29, which trains 20 new" in ran.out
     assert "warning: trial 1 is left out: Trial 1 must give 'vocab_size' a value" in ran.err
     assert copied.study().trials[-1].user_attrs == {
         "imported": "trial 0 of the KerasTuner project project"

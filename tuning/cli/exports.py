@@ -81,11 +81,11 @@ def _newest(results: ResultsDir, study: str | None) -> Path:
     chosen = results.existing(study)
     folder = newest(chosen)
     exported = sorted(path.parts[-3] for path in results.path.glob(f"*/best/{MANIFEST}"))
-    if exported and chosen.name not in exported:
+    if chosen.name not in exported:
+        named = f", or name a study that has one (study): {', '.join(exported)}"
         raise ExportError(
             f"Study {chosen.name!r} must have a finished export; it has none. Type"
-            f" `{typed('export-best', **of_study(chosen.path))}` first, or name a study that has"
-            f" one (study): {', '.join(exported)}."
+            f" `{typed('export-best', **of_study(chosen.path))}` first{named if exported else ''}."
         )
     return folder
 
