@@ -25,7 +25,7 @@ from tuning.data.splits import SplitReviews, split_reviews
 from tuning.inputs.corpus import build_corpus
 from tuning.metrics import sign
 from tuning.results import ResultsDir
-from tuning.search.confirm import MIN_COMPLETE, confirm_within, n_confirmable
+from tuning.search.confirm import confirm_within
 from tuning.search.events import Interrupt, Subscriber
 from tuning.search.loop import Search
 from tuning.search.session import Session
@@ -36,7 +36,7 @@ from tuning.spaces.starting_points import with_choice
 from tuning.study.coordinators import Coordinators
 from tuning.study.storage import close_study
 from tuning.study.study import open_study
-from tuning.study.summary import best_of, summarize
+from tuning.study.summary import MIN_COMPLETE, best_of, summarize
 from tuning.study.trials import busy_seconds, seconds_of, values_of
 from tuning.targets.classes import Classes
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
@@ -221,7 +221,7 @@ def search_and_confirm(
             n_trials, timeout_seconds=None
         )
         summary = summarize(session.study, metric=table.metric)
-        is_confirmable = n_confirmable(summary) >= MIN_COMPLETE
+        is_confirmable = summary.n_confirmable >= MIN_COMPLETE
         confirmation = confirm_within(session) if is_confirmable else None
         best = best_of(summary, confirmation)
         assert best is not None  # for mypy: a search ends with a complete trial

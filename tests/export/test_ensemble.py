@@ -3,6 +3,7 @@ is the mean of the outputs of its members, each with its own vocabulary, length 
 """
 
 import math
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -410,8 +411,15 @@ def test_size_of_an_ensemble_that_is_none_is_refused(size: str) -> None:
         ExportChoice(ensemble=size)
 
 
-def test_ensemble_without_a_confirmation_is_refused(copied: Setting) -> None:
-    with pytest.raises(StudyError, match="make confirm STUDY=s"):
+@pytest.mark.parametrize("is_small", [False, True])
+def test_ensemble_without_a_confirmation_names_the_command_that_confirms(
+    is_small: bool, copied: Setting
+) -> None:
+    if is_small:  # A confirmation of two completed trials is refused.
+        with sqlite3.connect(copied.results.database_path) as storage:
+            storage.execute("UPDATE trials SET state = 'FAIL' WHERE number > 1")
+    command = r"tune STUDY=s RESULTS=\S+ TRIALS=N` with" if is_small else r"confirm STUDY=s \S+`"
+    with pytest.raises(StudyError, match=f"make {command}"):
         export(copied, "auto")
 
 

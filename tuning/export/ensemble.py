@@ -182,7 +182,7 @@ def confirmed_trial(study: StudyHandle) -> int:
     if estimates is None:
         raise StudyError(
             f"An ensemble must have repeats of a confirmation to choose from; {study.name!r} has"
-            f" none. Type `{typed('confirm', study=study.name)}` first."
+            f" none. {study.confirm_remedy} first."
         )
     return estimates.best.trial
 

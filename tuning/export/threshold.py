@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tuning.commands import of_study, typed
 from tuning.errors import StudyError
 from tuning.evaluation.out_of_sample import Rows, out_of_sample
 from tuning.evaluation.predictions import Predictions
@@ -68,8 +67,7 @@ def _no_repeat(chosen: ChosenTrial) -> str:
             f"trial {number} is no finalist of the confirmation. Leave trial out for the best"
             " configuration"
         )
-    command = typed("confirm", **of_study(study.folder.path))
-    return f"no repeat of trial {number} has kept its predictions. Type `{command}`"
+    return f"no repeat of trial {number} has kept its predictions. {study.confirm_remedy}"
 
 
 def interval_of(target: Target, rows: Rows | None, seen: Predictions) -> PredictionInterval | None:

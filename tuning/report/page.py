@@ -57,12 +57,11 @@ from tuning.report.tables import (
     trials_table,
 )
 from tuning.report.threshold import threshold_advice
-from tuning.search.confirm import MIN_COMPLETE, n_confirmable
 from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.study import StudyRecord
-from tuning.study.summary import Summary
+from tuning.study.summary import MIN_COMPLETE, Summary
 from tuning.targets.target import Target
 from tuning.templates import render
 from tuning.text import no_formula
@@ -200,7 +199,7 @@ def page(
         test=_test(test, study, config.metric, card.target) if test else None,
         plots=plots,
         advice=[entry.sentence for entry in advice],
-        n_missing=0 if confirmation else max(MIN_COMPLETE - n_confirmable(summary), 0),
+        n_missing=0 if confirmation else max(MIN_COMPLETE - summary.n_confirmable, 0),
         declarations=declarations(advice),
         n_best=0 if summary.has_costs else min(N_TABLE, len(summary.ranked)),
         best=table(*narrow(*best_rows(summary, space, confirmation), n_searched, n_after=2)),

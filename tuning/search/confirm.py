@@ -42,7 +42,7 @@ from tuning.study.lock import study_lock
 from tuning.study.prepare import require_same_data, resplits
 from tuning.study.storage import storage_errors
 from tuning.study.study import require_same_encoders
-from tuning.study.summary import Summary, summarize
+from tuning.study.summary import MIN_COMPLETE, Summary, summarize
 from tuning.study.trials import (
     attributes_of,
     busy_seconds,
@@ -69,8 +69,6 @@ from tuning.workers.messages import (
 
 logger = logging.getLogger(__name__)
 
-# Minimum number of completed trials of a search that is confirmed.
-MIN_COMPLETE = 3
 DEFAULT_TOP, DEFAULT_SEEDS, DEFAULT_PRUNED = 5, 5, 5
 CONFIRMING = Step("confirming the best on fresh seeds", 0.0)
 Repeat = tuple[int, int]  # the trial and the seed of a training
@@ -185,11 +183,6 @@ def train_others(finished: StudyHandle, *, subscribers: Sequence[Subscriber]) ->
         return _Repeats(session, confirmation, Purpose.ENSEMBLE).run()
 
 
-def n_confirmable(summary: Summary) -> int:
-    complete = (t for t in summary.trials if t.state == TrialState.COMPLETE)
-    return sum(was_trained(trial) for trial in complete)
-
-
 def require_finished(
     summary: Summary, folder: StudyDir, *, min_complete: int = MIN_COMPLETE
 ) -> None:
@@ -203,7 +196,7 @@ def require_finished(
     # A comparison confirms a search of a single completed trial, and its confirmation may continue.
     if folder.confirmation_path.exists():
         min_complete = 1
-    n_complete = n_confirmable(summary)
+    n_complete = summary.n_confirmable
     if n_complete < min_complete:
         raise StudyError(
             f"A confirmation must have {min_complete} completed trials or more that were trained"

@@ -26,7 +26,7 @@ from tuning.inputs.corpus import Corpus
 from tuning.outcomes import SearchEnd
 from tuning.results import ResultsDir, StudyDir
 from tuning.search import linear_model
-from tuning.search.confirm import CONFIRMING, MIN_COMPLETE, confirm_within, require_finished
+from tuning.search.confirm import CONFIRMING, confirm_within, require_finished
 from tuning.search.events import (
     CallEnded,
     NotConfirmed,
@@ -61,7 +61,7 @@ from tuning.study.study import (
     refuse_other_settings,
     require_same_encoders,
 )
-from tuning.study.summary import summarize
+from tuning.study.summary import MIN_COMPLETE, summarize
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Any, Self
 import optuna
 
 from tuning.atomic_io import read_json
+from tuning.commands import of_study, typed
 from tuning.config import StudyConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.documents import unstructure
@@ -27,7 +28,7 @@ from tuning.spaces.ranges import Values
 from tuning.study.coordinators import Heartbeat, heartbeats_of
 from tuning.study.storage import close_study
 from tuning.study.study import StudyRecord, load_study, read_record, recorded_space
-from tuning.study.summary import Best, Summary, best_of, summarize
+from tuning.study.summary import MIN_COMPLETE, Best, Summary, best_of, summarize
 from tuning.study.trials import attributes_of, value_of
 
 
@@ -75,6 +76,14 @@ class StudyHandle:
     @cached_property
     def confirmation(self) -> Confirmation | None:
         return Confirmation.load(self.folder)
+
+    @property
+    def confirm_remedy(self) -> str:
+        """What confirms the study. A search with more trials is followed by a confirmation."""
+        place = of_study(self.folder.path)
+        if self.confirmation is None and self.summary.n_confirmable < MIN_COMPLETE:
+            return f"Type `{typed('tune', **place, n_trials='N')}` with a larger number"
+        return f"Type `{typed('confirm', **place)}`"
 
     @cached_property
     def test_scores(self) -> TestDocument | None:

@@ -31,6 +31,8 @@ from tuning.study.trials import (
     without_copies,
 )
 
+# Minimum number of completed trials of a search that is confirmed.
+MIN_COMPLETE = 3
 PHASES = ("view", "build", "first_step", "train", "evaluate", "idle", "storage")
 
 
@@ -70,6 +72,11 @@ class Summary:
     def n_taken(self) -> int:
         """The number of trials that take a slot of the study."""
         return self.n_finished + self.counts["running"]
+
+    @property
+    def n_confirmable(self) -> int:
+        """The number of completed trials that this program has trained."""
+        return sum(t.state == TrialState.COMPLETE and was_trained(t) for t in self.trials)
 
     @cached_property
     def seconds_by_phase(self) -> dict[str, float]:
