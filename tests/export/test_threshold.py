@@ -26,7 +26,7 @@ from tuning.evaluation.scores import ChosenThreshold, ThresholdChange
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import threshold_sentences
 from tuning.export.export import ExportChoice, export_best
-from tuning.export.threshold import _worse_sentences, margin_rows, require_cuts, thresholds_of
+from tuning.export.threshold import _worse_sentence, margin_rows, require_cuts, thresholds_of
 from tuning.inference.load import load_fastest
 from tuning.inference.manifest import read_manifest
 from tuning.inputs.corpus import Corpus
@@ -103,10 +103,12 @@ def test_threshold_that_is_clearly_worse_is_warned_of(
     change = ThresholdChange(value=0.4, default=0.4 - difference.value, difference=difference)
     changes = {criterion.measure: change}
     chosen = ChosenThreshold(thresholds=(0.2,), criterion=text, cross_fitted=changes)
-    sentences = _worse_sentences({"positive": chosen}, criterion)
-    assert bool(sentences) is warns
+    sentence = _worse_sentence({"positive": chosen}, criterion)
+    assert bool(sentence) is warns
     if warns:
-        assert sentences[0].startswith(f"The threshold {criterion.text} is worse than")
+        assert sentence.startswith(f"The threshold {criterion.text} is worse than")
+        several = _worse_sentence(dict.fromkeys("abcde", chosen), criterion)
+        assert " for a, b, c and 2 more: " in several and several.count("instead of") == 1
 
 
 def test_threshold_of_an_ensemble_is_chosen_on_its_cross_fitted_predictions(

@@ -22,6 +22,8 @@ from tuning.targets.number import LEVEL
 from tuning.targets.target import Target
 from tuning.targets.thresholds import COST, DEFAULT, KAPPA, UNDER, Criterion
 
+MAX_NAMES = 3  # maximum number of labels that a warning names
+
 
 def require_cuts(target: Target, criterion: Criterion) -> list[str]:
     """Return the names of the decisions whose thresholds can be chosen for the criterion, of which
@@ -82,21 +84,27 @@ def interval_of(target: Target, rows: Rows | None, seen: Predictions) -> Predict
     )
 
 
-def _worse_sentences(chosen: Mapping[str, ChosenThreshold], criterion: Criterion) -> list[str]:
-    """Return a sentence for each decision that its thresholds make clearly worse by cross-fitting.
+def _worse_sentence(chosen: Mapping[str, ChosenThreshold], criterion: Criterion) -> str:
+    """Return a sentence about the decisions that thresholds make clearly worse by cross-fitting.
     A constraint may cost something of the other measure, and says nothing here.
     """
-    if criterion.minimum is not None:
-        return []
     measure, rule = criterion.measure, default_rule(chosen)
     direction = -1 if measure == COST else 1
-    return [
-        f"The threshold {criterion.text} is worse than deciding {rule} for {name}: cross-fitted,"
-        f" {changes_text({measure: change}, rule)}. Leave threshold out."
+    worse = {
+        name: changes_text({measure: change}, rule)
         for name, each in chosen.items()
         if (change := each.cross_fitted.get(measure))
         and change.difference.verdict(direction) is Verdict.WORSE
-    ]
+    }
+    if not worse or criterion.minimum is not None:
+        return ""
+    n_more = len(worse) - MAX_NAMES
+    names = f"{', '.join([*worse][:MAX_NAMES])}{f' and {n_more} more' if n_more > 0 else ''}"
+    return (
+        f"The threshold {criterion.text} is worse than deciding {rule} for {names}: cross-fitted,"
+        f" {next(iter(worse.values()))}{' for the first' if len(worse) > 1 else ''}. Leave"
+        " threshold out."
+    )
 
 
 def thresholds_of(
@@ -135,6 +143,6 @@ def thresholds_of(
                 f" trained: the highest {kept} for {name} is {reached:.4f}{with_measure}."
                 " Give a smaller number."
             )
-    for sentence in _worse_sentences(thresholds, criterion):
-        warn(sentence)
+    if worse := _worse_sentence(thresholds, criterion):
+        warn(worse)
     return thresholds
