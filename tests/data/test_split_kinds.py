@@ -5,6 +5,7 @@ splits; and the way of columns and files to the data card.
 import hashlib
 import itertools
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -393,6 +394,16 @@ def test_a_file_without_a_column_is_refused(tmp_path: Path, missing: str) -> Non
     config = DataConfig(data=path, test=str(other), group_column="shop")
     with pytest.raises(DataError, match=rf"test must have .*other\.csv lacks '{missing}'"):
         prepared(tmp_path, config)
+
+
+@pytest.mark.parametrize(("same", "other"), [("validation", "data"), ("test", "validation")])
+def test_one_file_for_two_splits_is_refused(tmp_path: Path, same: str, other: str) -> None:
+    path = write_reviews(tmp_path)
+    files = {"data": path, "validation": str(tmp_path / "v.csv")}
+    shutil.copy(path, files["validation"])
+    files[same] = f"{Path(files[other]).parent}/../{tmp_path.name}/{Path(files[other]).name}"
+    with pytest.raises(DataError, match=f"{same} must be another file than {other}; both are"):
+        prepared(tmp_path, DataConfig(**files))
 
 
 def test_a_tfds_data_set_keeps_its_own_test_split() -> None:

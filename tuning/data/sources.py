@@ -158,8 +158,15 @@ def _with_files(
     columns too, with the split in the column `FILE`.
     """
     of_split = {SPLITS[0]: table}
+    places = {Path(config.data).expanduser().resolve(): "data"}
     for name, path in config.files.items():
         of_split[name] = _read(config, path, progress, flag=name)
+        other = places.setdefault(Path(path).expanduser().resolve(), name)
+        if other != name:
+            raise DataError(
+                f"{name} must be another file than {other}; both are {path}. Leave {name} out, and"
+                " its rows are drawn from data."
+            )
         for column in columns:
             if column not in of_split[name].frame:
                 raise DataError(f"{name} must have the columns of data; {path} lacks {column!r}.")
