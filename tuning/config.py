@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import ArgumentError
-from tuning.metrics import DEFAULT_TARGET, METRICS, OBJECTIVES, objectives_of, sign
+from tuning.metrics import DEFAULT_TARGET, METRICS, OBJECTIVES, metric_of, objectives_of, sign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -463,7 +463,7 @@ class StudyConfig:
     def __post_init__(self) -> None:
         objectives = objectives_of(self.data.kind)
         object.__setattr__(self, "metric", self.metric or objectives[0])
-        check_name("metric", self.metric, objectives)
+        self._check_metric(objectives)
         check_name("sampler", self.sampler, SAMPLERS)
         check_name("pruner", self.pruner, PRUNERS)
         if not 0 <= self.seed < 2**31:
@@ -484,6 +484,15 @@ class StudyConfig:
             if size is not None and size < smallest:
                 raise ArgumentError(f"{name} must be {smallest} or more; received {size}.")
         self._check_costs()
+
+    def _check_metric(self, objectives: tuple[str, ...]) -> None:
+        if self.metric in OBJECTIVES and self.metric not in objectives:
+            raise ArgumentError(
+                f"metric {self.metric!r} must come with kind"
+                f" {' or '.join(metric_of(self.metric).targets)}; received kind {self.data.kind},"
+                f" whose metrics are {', '.join(objectives)}."
+            )
+        check_name("metric", self.metric, objectives)
 
     def _check_costs(self) -> None:
         for cost in self.costs:
