@@ -32,12 +32,13 @@ def read(values: list[Any], kind: str = "number", **settings: Any) -> LabelColum
 
 
 def test_numbers_are_the_labels() -> None:
-    column = read(["1", 2.5, "", None, "NA", "3e2", float("inf")], drop_stars=(2.5,))
-    assert column.labels[column.is_labeled].tolist() == [1.0, 300.0]
+    values = ["1", 2.5, "", None, "NA", "3e2", float("inf"), "-1e300", 2e19, 1e19]
+    column = read(values, drop_stars=(2.5,))
+    assert column.labels[column.is_labeled].tolist() == [1.0, 300.0, 1e19]
     assert column.dropped == {
         "without a label": 3,
         "with dropped stars": 1,
-        "with an infinite label": 1,
+        "with an infinite label, or one beyond ±1.8e19": 3,
     }
 
 

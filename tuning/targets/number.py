@@ -95,9 +95,11 @@ class Number(Target):
         dropped = {"without a label": int((~present).sum())}
         kept = present & ~np.isin(labels, config.drop_stars)
         dropped["with dropped stars"] = int((present & ~kept).sum())
-        infinite = kept & ~np.isfinite(labels)
-        dropped["with an infinite label"] = int(infinite.sum())
-        kept &= ~infinite
+        # Keras computes squared errors in float32.
+        with np.errstate(over="ignore"):
+            too_large = kept & ~np.isfinite(np.square(labels.astype(np.float32)))
+        dropped["with an infinite label, or one beyond ±1.8e19"] = int(too_large.sum())
+        kept &= ~too_large
         if len(np.unique(labels[kept])) < 2:
             raise DataError(
                 f"A column for kind 'number' must have different numbers; {column!r} has"
