@@ -49,6 +49,7 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
         ({"data": Data(FRAME, weight_column="none")}, "weight_column must be one of text, label"),
         ({"objectives": ["val_f1", "n_params"], "metric": "val_auc"}, "metric must be the first"),
         ({"study": 5}, "name must be made of letters, digits"),
+        ({"study": ""}, "received ''"),
         ({"study": Path("x")}, "received PosixPath('x')"),
         ({"results": None}, "results must be the path of a folder; received None"),
         ({"limits": {"trial_seconds": 3}}, "limits must be Limits(...)"),

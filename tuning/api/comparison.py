@@ -264,7 +264,7 @@ def compare(
     source, chosen, limits = source_of(data), workers_of(workers), limits_of(limits)
     root = ResultsDir(folder_of("results", results))
     # The studies' names end with the space's name, and have at most 100 characters.
-    home = root.study(study or f"compare-{data_stem(source.name)}"[:60])
+    home = root.study(f"compare-{data_stem(source.name)}"[:60] if study is None else study)
     url = root.storage_url(storage)
     configs = [record.config for record in comparisons(root).get(home.name, [])]
     # A class or a function has no file yet, because a refused call must write nothing. So each

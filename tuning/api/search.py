@@ -181,7 +181,9 @@ def tune(
         find_space(str(space))  # A wrong name is refused before the data are written.
     root = ResultsDir(folder_of("results", results))
     usual = None if preset is None else SPACE_OF_PRESETS
-    folder = root.study(study or default_study(_space_name(space) or usual, source.name))
+    folder = root.study(
+        default_study(_space_name(space) or usual, source.name) if study is None else study
+    )
     # An existing study, here or on the machine to join, has a space of its own.
     if space is None and not join and not folder.config_path.exists():
         space = usual
