@@ -182,7 +182,7 @@ def test_report_shows_a_stored_study(stored: Stored, run_cli: Callable[..., Ran]
     assert run_cli("report", "--study", "stored").code == 0
     rows, n_finished = trial_rows(stored.path), stored.n_finished
     assert rows[:n_finished] == expected_rows(stored)[:n_finished]
-    assert {(row["state"], row["value"]) for row in rows[n_finished:]} == {("RUNNING", None)}
+    assert {(row["state"], row["value"]) for row in rows[n_finished:]} == {("PAUSED", None)}
     page, confirmation = (
         (stored.path / "report.html").read_text(encoding="utf-8"),
         read_json(stored.path / "confirmation.json"),

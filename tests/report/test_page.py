@@ -96,6 +96,14 @@ def test_value_below_zero_and_hyperparameter_with_the_name_of_a_metric_stay_in_t
     assert (row["value"], row["loss"], row["params_value"]) == (-0.5, "focal", "low")
 
 
+def test_table_calls_a_paused_trial_paused() -> None:
+    study = optuna.create_study()
+    for is_paused in (False, True):
+        study.ask().set_user_attr("paused", is_paused)
+    table = trials_table(summarize(study, metric="val_loss"))
+    assert table["state"].tolist() == ["RUNNING", "PAUSED"]
+
+
 def advice_on(
     *trials: dict[str, Any],
     item: Hyperparameter,

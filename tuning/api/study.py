@@ -155,7 +155,10 @@ class Study:
         )
 
     def trials_dataframe(self) -> pd.DataFrame:
-        """Return one row for each trial, with the columns of `trials.csv`."""
+        """Return one row for each trial, with the columns of `trials.csv`.
+
+        The state is Optuna's name of it, or PAUSED.
+        """
         from tuning.report.tables import trials_table
 
         return trials_table(self._read().summary)

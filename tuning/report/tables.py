@@ -56,7 +56,8 @@ def trials_table(summary: Summary) -> pd.DataFrame:
         attributes = {k: v for k, v in trial.user_attrs.items() if k not in hidden}
         seconds = {f"{phase}_seconds": seconds_of(trial).get(phase) for phase in PHASES}
         value = trial.values[0] if trial.values else None
-        own = {"number": trial.number, "state": trial.state.name, "value": value}
+        state = "PAUSED" if is_paused(trial) else trial.state.name
+        own = {"number": trial.number, "state": state, "value": value}
         # A hyperparameter with the name of such a column has Optuna's name of its column.
         params = {f"params_{k}" if k in own else k: v for k, v in trial.params.items()}
         rows.append(
