@@ -58,7 +58,7 @@ def test_warning_is_printed_where_the_confirmed_best_is_behind(
     texts = make_reviews(100)["review_body"].tolist()
     corpus = build_corpus(tmp_path / "abc", splits_of(texts, texts, texts))
     write(LinearTask().path(corpus.folder), REFERENCE)
-    opened: Any = SimpleNamespace(corpus=corpus, config=CONFIG)
+    opened: Any = SimpleNamespace(corpus=corpus, config=CONFIG, space=SimpleNamespace(name="x"))
     confirmation = with_repeats({3: [value] * 3, 0: [0.5] * 3})
     Display("s", metric="val_accuracy")(CallEnded(opened, confirmation=confirmation))
     warning = "warning: The confirmed best, trial 3, is behind the linear model"

@@ -88,7 +88,10 @@ def test_confirmed_best_behind_the_linear_model_is_a_warning_with_both_values(
         assert re.search(
             r"trial 3, is behind .* val_accuracy 0\.8000 \(mean .*\) against 0\.8890\.", sentence
         )
-        assert "make tune STUDY=s TRIALS=N" in sentence and "make spaces" in sentence
+        assert "make tune STUDY=s TRIALS=N" in sentence
+        assert "make spaces` lists them): `ngrams` is" in sentence
+        own = behind_linear(linear, confirmation, study="s", space="ngrams")
+        assert own.endswith("`make spaces` lists them).")
 
 
 def test_best_that_was_ahead_of_the_linear_model_itself_on_fresh_rows_is_not_behind_it() -> None:

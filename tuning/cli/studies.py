@@ -109,6 +109,7 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
         confirmation,
         study=study.name,
         metric=summary.metric,
+        space=study.space.name,
         test=study.test_scores,
     ):
         console.print(escape(sentence))

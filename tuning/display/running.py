@@ -68,7 +68,8 @@ class Display:
                         print_texts(f"Interrupted; {repeated()} continues the confirmation.")
                     task = LinearTask.of(opened.config)
                     linear = read_linear_reference(opened.corpus.folder, task)
-                    if behind := behind_linear(linear, confirmation, study=self._study):
+                    names = {"study": self._study, "space": opened.space.name}
+                    if behind := behind_linear(linear, confirmation, **names):
                         warn(behind)
 
     def _show_step(self, label: str, share: float) -> None:

@@ -186,6 +186,7 @@ def page(
             test,
             study=name,
             metric=config.metric,
+            space=space.name,
         ),
         labels=_labels(*measured.labels) if measured.labels else None,
         threshold=measured.threshold,

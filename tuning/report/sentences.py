@@ -197,6 +197,7 @@ def linear_sentences(
     *,
     study: str,
     metric: str,
+    space: str = "",
 ) -> list[str]:
     """Compare the exported model with the best linear reference on the test split. Before an
     export, give the linear model's value on the validation rows, and a warning if the confirmed
@@ -213,11 +214,11 @@ def linear_sentences(
         if result is not None and (change := result.difference(metric)):
             texts.append(f"{exported_name(test)} is {change.against('it', direction)}.")
             if change.verdict(direction) is Verdict.WORSE:
-                texts.append(_behind_remedy(study))
+                texts.append(_behind_remedy(study, space))
         return texts
     if reference is None:
         return []
-    behind = "" if test else behind_linear(reference, confirmation, study=study)
+    behind = "" if test else behind_linear(reference, confirmation, study=study, space=space)
     return [reference.sentence(metric), *([behind] if behind else [])]
 
 
@@ -231,16 +232,21 @@ def _best_linear(test: TestDocument, metric: str) -> str | None:
     return max(names, key=value, default=None)
 
 
-def _behind_remedy(study: str) -> str:
+def _behind_remedy(study: str, space: str) -> str:
     further, spaces = typed("tune", study=study, n_trials="N"), typed("spaces")
+    named = "" if space == "ngrams" else ": `ngrams` is a linear model that can be exported"
     return (
         f"Continue the search with more trials (`{further}`), or search another space (`{spaces}`"
-        " lists them): `ngrams` is a linear model that can be exported."
+        f" lists them){named}."
     )
 
 
 def behind_linear(
-    reference: LinearReference | None, confirmation: Confirmation | None, *, study: str
+    reference: LinearReference | None,
+    confirmation: Confirmation | None,
+    *,
+    study: str,
+    space: str = "",
 ) -> str:
     estimates = estimate(confirmation)
     if reference is None or estimates is None or not estimates.is_confirmed:
@@ -262,5 +268,5 @@ def behind_linear(
     return (
         f"The confirmed best, trial {best.trial}, is behind the linear model on the validation"
         f" rows: {metric} {metric_text(value)} ({which}) against {metric_text(bar)}."
-        f" {_behind_remedy(study)}"
+        f" {_behind_remedy(study, space)}"
     )
