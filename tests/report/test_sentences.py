@@ -33,6 +33,7 @@ from tuning.report.sentences import (
     behind_linear,
     best_sentence,
     comparison,
+    constant_sentence,
     export_sentences,
     linear_sentences,
 )
@@ -94,6 +95,27 @@ def test_confirmed_best_behind_the_linear_model_is_a_warning_with_both_values(
         assert own.endswith("`make spaces` lists them).")
 
 
+@pytest.mark.parametrize(
+    ("value", "n_folds", "metric", "share"),
+    [
+        (0.75, 1, "val_accuracy", "0.7500"),
+        (0.7501, 1, "val_accuracy", ""),
+        (0.79, 5, "val_accuracy", "0.8000"),
+        (0.81, 5, "val_accuracy", ""),
+        (0.75, 1, "val_auc", ""),
+    ],
+)
+def test_best_that_is_no_better_than_the_largest_class_is_a_warning(
+    value: float, n_folds: int, metric: str, share: str
+) -> None:
+    counts = {"train": [15, 65], "validation": [5, 15], "test": [50, 0]}
+    card = replace(CARD, class_counts=counts)
+    config = StudyConfig(study="s", metric=metric, train=TrainConfig(n_folds=n_folds))
+    sentence = constant_sentence(confirmed(value, metric=metric), card, config)
+    shown = f"Trial 3 is not better than always predicting 'positive' (val_accuracy {share})."
+    assert sentence.startswith(shown) if share else sentence == ""
+
+
 def test_best_that_was_ahead_of_the_linear_model_itself_on_fresh_rows_is_not_behind_it() -> None:
     """Trial 1 is the starting point that equals the linear model."""
     made = with_repeats({3: [0.78, 0.79, 0.80], 1: [0.77, 0.76, 0.79], 0: [0.7] * 3})
@@ -126,11 +148,13 @@ def test_first_screen_after_an_export_compares_on_the_test_split_alone(results: 
     behind = first_section(results)
     assert "is behind the linear model" in behind
     assert "<code>make spaces</code> lists them" in behind
+    assert "is not better than always predicting" in behind
     write(folder.test_path, compared(linear=(0.0, -0.01, 0.01)))
     first = first_section(results)
     assert "Use the exported model" in first
     assert "is not distinguishable from it (+0.0000 [-0.0100, +0.0100])" in first
     assert "is behind" not in first and "use the linear model" not in first
+    assert "always predicting" not in first
     assert "validation accuracy" not in first
 
 
@@ -347,6 +371,8 @@ def test_answer_of_a_confirmed_baseline_behind_the_linear_model() -> None:
     assert sentence.endswith("The linear model has 0.9500.")
     ahead = answer(summary, confirmation, None, reference(0.5))
     assert ahead.startswith(f"Use trial {best}. Trial {best} is the confirmed best")
+    no_better = answer(summary, confirmation, None, reference(0.5), constant="Not better.")
+    assert no_better.startswith(f"Do not use trial {best} yet.")
 
 
 @pytest.mark.parametrize(("linear", "is_behind"), [(0.895, False), (0.905, True)])

@@ -34,8 +34,6 @@ class Display:
 
     def __call__(self, event: Event) -> None:
         from tuning.confirmation.rounds import Confirmation
-        from tuning.evaluation.linear_reference import LinearTask, read_linear_reference
-        from tuning.report.sentences import behind_linear
         from tuning.search import events
 
         match event:
@@ -63,14 +61,7 @@ class Display:
             case events.CallEnded(opened, _, confirmation):
                 self._clear()
                 if confirmation:
-                    print_confirmation(confirmation, study=self._study)
-                    if not confirmation.is_over:
-                        print_texts(f"Interrupted; {repeated()} continues the confirmation.")
-                    task = LinearTask.of(opened.config)
-                    linear = read_linear_reference(opened.corpus.folder, task)
-                    names = {"study": self._study, "space": opened.space.name}
-                    if behind := behind_linear(linear, confirmation, **names):
-                        warn(behind)
+                    self._show_confirmation(opened, confirmation)
 
     def _show_step(self, label: str, share: float) -> None:
         if self._step is None:
@@ -108,3 +99,17 @@ class Display:
 
         _, _, self._seconds = expected_cost(confirmation, n_workers=n_workers)
         print_texts(plan(confirmation, n_workers=n_workers))
+
+    def _show_confirmation(self, opened: Session, confirmation: Confirmation) -> None:
+        from tuning.evaluation.linear_reference import LinearTask, read_linear_reference
+        from tuning.report.sentences import behind_linear, constant_sentence
+
+        print_confirmation(confirmation, study=self._study)
+        if not confirmation.is_over:
+            print_texts(f"Interrupted; {repeated()} continues the confirmation.")
+        config, corpus = opened.config, opened.corpus
+        linear = read_linear_reference(corpus.folder, LinearTask.of(config))
+        names = {"study": self._study, "space": opened.space.name}
+        behind = behind_linear(linear, confirmation, **names)
+        for text in filter(None, (behind, constant_sentence(confirmation, corpus.card, config))):
+            warn(text)

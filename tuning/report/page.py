@@ -35,7 +35,13 @@ from tuning.report.figures import report_figures
 from tuning.report.html_parts import WIDTHS, narrow, plot_html, plotly_script, table
 from tuning.report.labels import labels_to_check
 from tuning.report.next_ranges import advise, declarations
-from tuning.report.sentences import answer, export_sentences, linear_sentences, verdict
+from tuning.report.sentences import (
+    answer,
+    constant_sentence,
+    export_sentences,
+    linear_sentences,
+    verdict,
+)
 from tuning.report.spaces import (
     SpaceResult,
     choice,
@@ -164,7 +170,9 @@ def page(
     weights = weights_text(config.data.weight_column, config.train.class_weight)
     advice = advise(summary, space, card, confirmation)
     n_searched, architectures = len(searched_names(space)), costs.architecture_rows(summary)
-    estimates, first = estimate(confirmation), answer(summary, confirmation, test, linear)
+    estimates = estimate(confirmation)
+    constant = "" if test else constant_sentence(confirmation, card, config)
+    first = answer(summary, confirmation, test, linear, constant=constant)
     return render(
         "tuning.report",
         "page.html",
@@ -187,7 +195,8 @@ def page(
             study=name,
             metric=config.metric,
             space=space.name,
-        ),
+        )
+        + [constant] * bool(constant),
         labels=_labels(*measured.labels) if measured.labels else None,
         threshold=measured.threshold,
         quality=_quality(*measured.predictions) if measured.predictions else None,

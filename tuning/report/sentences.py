@@ -10,6 +10,7 @@ import statistics
 from optuna.trial import FrozenTrial
 
 from tuning.commands import typed
+from tuning.config import SPLITS, StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
@@ -22,7 +23,8 @@ from tuning.evaluation.test_split import (
     interval_sentences,
     threshold_sentences,
 )
-from tuning.metrics import Metric, metric_of, metric_text, n_decimals, sign
+from tuning.inputs.data_card import DataCard
+from tuning.metrics import CLASSES, Metric, is_ahead, metric_of, metric_text, n_decimals, sign
 from tuning.report.confirmation import lower_mean, promise, result_text, sentences
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import attributes_of, is_over_limit, starting_point_text, value_of
@@ -35,7 +37,10 @@ def answer(
     confirmation: Confirmation | None,
     test: TestDocument | None,
     linear: LinearReference | None,
+    *,
+    constant: str = "",
 ) -> str:
+    """`constant`: as `constant_sentence` returns it."""
     best, estimates = best_of(summary, confirmation), estimate(confirmation)
     if test is not None:
         # An ensemble has not been trained on random splits.
@@ -46,7 +51,7 @@ def answer(
     if best is None or estimates is None or not best.is_confirmed:
         return best_sentence(summary, confirmation)
     behind = behind_linear(linear, confirmation, study=summary.study)
-    is_behind = lower_mean(estimates) is not None or behind
+    is_behind = lower_mean(estimates) is not None or behind or constant
     use = f"{'Do not use' if is_behind else 'Use'} trial {best.trial.number}"
     texts = [f"{use}{' yet' if is_behind else ''}.", result_text(estimates)]
     bar = linear.value(summary.metric) if linear else None
@@ -269,4 +274,28 @@ def behind_linear(
         f"The confirmed best, trial {best.trial}, is behind the linear model on the validation"
         f" rows: {metric} {metric_text(value)} ({which}) against {metric_text(bar)}."
         f" {_behind_remedy(study, space)}"
+    )
+
+
+def constant_sentence(
+    confirmation: Confirmation | None, card: DataCard, config: StudyConfig
+) -> str:
+    """Return a warning if the accuracy of the confirmed best is not above the share of the largest
+    class.
+    """
+    estimates, n_folds = estimate(confirmation), config.train.n_folds
+    # Folds by time do not evaluate the first rows, and their counts are not stored.
+    is_known = card.predicts in CLASSES and (n_folds == 1 or config.data.split != "time")
+    if not (estimates and estimates.is_confirmed and config.metric == "val_accuracy" and is_known):
+        return ""
+    splits = SPLITS[1:2] if n_folds == 1 else SPLITS[:2]
+    counts = [sum(of) for of in zip(*(card.class_counts[name] for name in splits), strict=True)]
+    n_largest, name = max(zip(counts, card.class_names, strict=True))
+    share, best = n_largest / sum(counts), estimates.best
+    if is_ahead(statistics.fmean(best.repeat_values.values()), share, config.metric):
+        return ""
+    return (
+        f"Trial {best.trial} is not better than always predicting {name!r} ({config.metric}"
+        f" {metric_text(share)}). Check the columns of texts and labels, or search for another"
+        " metric, such as val_f1_macro."
     )
