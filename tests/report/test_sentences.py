@@ -111,9 +111,14 @@ def test_best_that_is_no_better_than_the_largest_class_is_a_warning(
     counts = {"train": [15, 65], "validation": [5, 15], "test": [50, 0]}
     card = replace(CARD, class_counts=counts)
     config = StudyConfig(study="s", metric=metric, train=TrainConfig(n_folds=n_folds))
-    sentence = constant_sentence(confirmed(value, metric=metric), card, config)
+    made = confirmed(value, metric=metric)
+    sentence = constant_sentence(made, card, config)
     shown = f"Trial 3 is not better than always predicting 'positive' (val_accuracy {share})."
     assert sentence.startswith(shown) if share else sentence == ""
+    # Repeats on fresh groups, and folds of groups, evaluate other rows than the card counts.
+    grouped = replace(config, data=DataConfig(data="x.csv", group_column="product"))
+    assert constant_sentence(made, card, grouped) == ("" if n_folds > 1 else sentence)
+    assert constant_sentence(replace(made, overlap=0.25), card, grouped) == ""
 
 
 def test_best_that_was_ahead_of_the_linear_model_itself_on_fresh_rows_is_not_behind_it() -> None:

@@ -284,8 +284,9 @@ def constant_sentence(
     class.
     """
     estimates, n_folds = estimate(confirmation), config.train.n_folds
-    # Folds by time do not evaluate the first rows, and their counts are not stored.
-    is_known = card.predicts in CLASSES and (n_folds == 1 or config.data.split != "time")
+    # Folds and fresh draws by groups or times evaluate other rows than the card counts.
+    is_drawn = n_folds > 1 or (confirmation is not None and confirmation.is_resplit)
+    is_known = card.predicts in CLASSES and (config.data.split == "random" or not is_drawn)
     if not (estimates and estimates.is_confirmed and config.metric == "val_accuracy" and is_known):
         return ""
     splits = SPLITS[1:2] if n_folds == 1 else SPLITS[:2]
