@@ -156,23 +156,15 @@ def test_new_text_becomes_what_a_trial_has_seen(
             np.testing.assert_array_equal(again.batch(rows), seen.batch(rows))
 
 
-@every_kind
-def test_model_has_no_larger_tables_than_the_data_fill(
-    kind: Input, corpus: Corpus, values: dict[str, Any]
-) -> None:
-    large = values | {"ngram_vocab_size": 10_000}
-    sized = kind.sized(large, corpus)
-    texts = corpus.split("train").texts
-    batches = [view_of(kind, texts, each).batch(ROWS) for each in (large, sized)]
-    np.testing.assert_array_equal(*batches)
-    assert kind.sized(sized, corpus) == sized and kind.sized(values, corpus) == values
-    if kind is NGRAMS:
-        vocabulary = kind.vocabulary(corpus, described(kind, large))
-        assert sized == large | {"ngram_vocab_size": len(vocabulary) + 2}
-        without = {"vocab_size": 30}
-        assert kind.sized(without, corpus) == without
-    else:
-        assert sized == large
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_ids_of_ngrams_are_those_of_the_largest_vocabulary(corpus: Corpus, order: int) -> None:
+    values: dict[str, Any] = {"ngrams": order, "ngram_vocab_size": 10_000}
+    items = (Hyperparameter(name="ngrams", kind="fixed", default=order),)
+    n_ids = NGRAMS.n_ids(corpus, SearchSpace("s", items), values)
+    assert n_ids == len(corpus.ngrams(order=order, vocab_size=10_000)) + 2
+    # A space of texts may use the names for something else; a branch may have no n-grams.
+    assert NGRAMS.n_ids(corpus, SearchSpace("s", items, takes_texts=True), values) is None
+    assert NGRAMS.n_ids(corpus, SearchSpace("s", items), {"vocab_size": 9}) is None
 
 
 @every_kind

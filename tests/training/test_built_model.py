@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,7 +23,7 @@ from tuning.spaces.ranges import Values
 from tuning.training.built_model import build_model
 from tuning.training.fit import fit
 from tuning.training.prediction import make_view
-from tuning.training.result import FitResult, TrainingJob
+from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 
 ROWS = 40
 VALUES: Values = {"ngrams": 2, "ngram_vocab_size": ROWS, "batch_size": 40}
@@ -102,6 +103,33 @@ def test_nothing_but_the_training_split_reaches_the_model(splits: Splits) -> Non
         weights.append(model.get_weights())
     np.testing.assert_equal(*weights)
     assert np.ptp(model.get_layer(RATIOS).get_weights()[0]) > 1
+
+
+def test_tables_have_the_rows_that_the_data_need(splits: Splits, tmp_path: Path) -> None:
+    """The metrics are those of larger tables, and a checkpoint with these of an earlier version can
+    be continued.
+    """
+
+    class Large(Hyper):
+        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+            return eager(ngram_classifier(vocab_size=hp.get("ngram_vocab_size")))
+
+    def of(on_epoch: Callable[[Epoch], Answer], **changes: Any) -> tuple[keras.Model, FitResult]:
+        job = replace(JOB, values={**VALUES, "ngram_vocab_size": 9_000}, **changes)
+        return fit(Large(), job, train=splits[0], validation=splits[1], on_epoch=on_epoch)
+
+    def metrics(result: FitResult) -> list[dict[str, float]]:
+        return [epoch.metrics for epoch in result.history]
+
+    orders, path = ngrams_of(splits[0].texts).orders, str(tmp_path / "checkpoint.npz")
+    n_ids = 2 + int(np.sum(orders[2:] <= VALUES["ngrams"]))
+    whole = metrics(of(lambda epoch: Answer.GO_ON)[1])
+    model, result = of(lambda epoch: Answer.GO_ON, n_ngram_ids=n_ids)
+    assert metrics(result) == whole
+    assert model.get_layer(RATIOS).input_dim == n_ids < 9_000
+    of(lambda epoch: Answer.PAUSE, checkpoint=path)
+    _, resumed = of(lambda e: Answer.GO_ON, checkpoint=path, resume=True, n_ngram_ids=n_ids)
+    assert metrics(resumed) == whole
 
 
 @pytest.mark.parametrize(

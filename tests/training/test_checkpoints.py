@@ -218,20 +218,6 @@ def test_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         checkpoints.load(path, other)
 
 
-def test_training_goes_on_with_the_rows_of_a_table_that_the_data_need(tmp_path: Path) -> None:
-    """Earlier versions gave a table of n-grams more rows."""
-
-    def of_rows(n_rows: int) -> Hyper:
-        features = partial(mean_features, vocab_size=n_rows, embedding_dim=3)
-        return Hyper(lambda hp: words_classifier(features))
-
-    _, whole = train(of_rows(60))
-    path = tmp_path / "checkpoint.npz"
-    train(of_rows(60), pause_at(2), checkpoint=path)
-    _, resumed = train(of_rows(VALUES["vocab_size"]), checkpoint=path, resume=True)
-    assert [e.metrics for e in resumed.history] == [e.metrics for e in whole.history]
-
-
 def restore_the_first_epoch(
     hp: Any, model: keras.Model, *data: Any, callbacks: Any, **options: Any
 ) -> Any:

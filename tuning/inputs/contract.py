@@ -286,12 +286,6 @@ class Input(abc.ABC):
         """Build the input of all texts beside their token ids, or use the files that exist."""
         return
 
-    def sized(self, values: Values, corpus: Corpus) -> Values:
-        """Return the configuration with which a model of this data is built: one that takes the
-        same input with smaller tables, if the data fill only a part of them.
-        """
-        return values
-
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
         """Return the input of a split by its key; nothing if it was not prepared, or if one of its
         files is damaged: the models of a space may not need it.

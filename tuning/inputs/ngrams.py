@@ -30,6 +30,7 @@ from tuning.inputs.tokenizer import FIRST_WORD_ID, UNKNOWN_ID, make_ngram_encode
 
 if TYPE_CHECKING:
     from tuning.inputs.corpus import Corpus
+    from tuning.spaces.loading import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -111,14 +112,16 @@ class Ngrams(Input):
         if self.is_taken_by(data.space):
             build_ngrams(data.corpus, progress=data.progress)
 
-    def sized(self, values: Values, corpus: Corpus) -> Values:
-        if any(name not in values for name in self.hyperparameters):
-            return values
+    def n_ids(self, corpus: Corpus, space: SearchSpace, values: Values) -> int | None:
+        """Return the number of ids, with padding and unknown, of a configuration's n-grams if its
+        vocabulary has all n-grams of the data; None if its model takes none.
+        """
+        if not self.is_taken_by(space) or any(name not in values for name in self.hyperparameters):
+            return None
         with contextlib.suppress(OSError, ValueError):  # The worker says that the file is damaged.
             is_kept = corpus.ngram_orders[FIRST_WORD_ID:] <= int(values["ngrams"])
-            n_ids = FIRST_WORD_ID + max(int(is_kept.sum()), 1)
-            return {**values, "ngram_vocab_size": min(int(values["ngram_vocab_size"]), n_ids)}
-        return values
+            return FIRST_WORD_ID + max(int(is_kept.sum()), 1)
+        return None
 
     def stored(self, corpus: Corpus, split: str) -> dict[str, Stored]:
         from tuning.inputs.arrow_tokenizer import map_ids

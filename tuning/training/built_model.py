@@ -23,6 +23,7 @@ from tuning.errors import SpaceBug
 from tuning.inputs.contract import LabeledTexts
 from tuning.inputs.kinds import TEXTS
 from tuning.inputs.texts import TextView
+from tuning.models.ngrams import at_most_rows
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import build, check_declared, has_own_fit
 from tuning.spaces.models import refuse_unknown_steps
@@ -179,7 +180,7 @@ def _configs(model: keras.Model) -> dict[str, str]:
 
 
 def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
-    with _no_seeds():
+    with _no_seeds(), at_most_rows(job.n_ngram_ids):
         hp, model = build(hypermodel, job.values, known=job.known)
     prediction.checked_inputs(model, job.values)
     length = int(job.values.get("sequence_length", prediction.N_TOKENS))

@@ -85,6 +85,8 @@ def load_trained(path: Path, model: keras.Model) -> None:
 
 
 def _assign(saved: Mapping[str, Array], variables: list[keras.Variable], *, source: object) -> None:
+    from tuning.models.ngrams import RATIOS, WEIGHTS
+
     n_saved = len([name for name in saved if name.isdigit()])
     if n_saved != len(variables):
         raise ValueError(
@@ -93,9 +95,10 @@ def _assign(saved: Mapping[str, Array], variables: list[keras.Variable], *, sour
         )
     for number, variable in enumerate(variables):
         value = saved[f"{number:03d}"]
-        # In earlier versions a table of n-grams had `ngram_vocab_size` rows, also where the data
-        # have fewer n-grams. The last rows were never read.
-        if value.ndim == 2 and value.shape[1:] == variable.shape[1:]:
+        # In earlier versions the tables of `ngram_logits` had `ngram_vocab_size` rows, also where
+        # the data have fewer n-grams. The last rows were never read. The names of the optimizer's
+        # variables contain those of the tables.
+        if RATIOS in variable.path or WEIGHTS in variable.path:
             value = value[: variable.shape[0]]
         variable.assign(value)
 

@@ -62,6 +62,7 @@ class TrainingJob:
         predictions: path of the file in which the trained model's probabilities for the validation
             split are saved; with folds, for the rows of both splits, of the model that was trained
             without the row.
+        n_ngram_ids: maximum number of rows of a table of n-grams; None: any.
     """
 
     values: Values
@@ -79,6 +80,7 @@ class TrainingJob:
     redraw: Redraw | None = None
     weights: str | None = None
     predictions: str | None = None
+    n_ngram_ids: int | None = None
 
 
 @dataclass(frozen=True)

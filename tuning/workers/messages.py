@@ -21,7 +21,7 @@ from tuning.config import StudyConfig
 from tuning.data.rows import Redraw
 from tuning.documents import prefixed, structure, unstructure
 from tuning.inputs.corpus import Corpus
-from tuning.inputs.kinds import KINDS
+from tuning.inputs.kinds import NGRAMS
 from tuning.outcomes import FailureReason
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
@@ -140,8 +140,6 @@ def raise_error(message: ErrorRaised) -> NoReturn:
 def train_request(
     config: StudyConfig, values: Values, *, space: SearchSpace, space_path: Path, corpus: Corpus
 ) -> Train:
-    for kind in KINDS.values():
-        values = {**kind.sized(values, corpus)}
     job = TrainingJob(
         values=values,
         target=corpus.target,
@@ -150,6 +148,7 @@ def train_request(
         metric=config.metric,
         known=tuple(item.name for item in space.hyperparameters),
         redraw=Redraw.into_folds(seed=config.seed, n_folds=config.train.n_folds),
+        n_ngram_ids=NGRAMS.n_ids(corpus, space, values),
     )
     folder = str(corpus.folder.absolute())
     return Train(str(space_path), folder, job, takes_texts=space.takes_texts)
