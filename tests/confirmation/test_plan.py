@@ -154,7 +154,7 @@ def test_cost_of_a_confirmation_that_stopped_within_a_round_of_folds_is_expected
         n_trainings, _, worker_seconds = expected_cost(confirmation, n_workers=1)
         assert (n_trainings, worker_seconds) == (9 - n_done, 9.0)
         folds = [item.search_value] * 5
-        confirmation = confirmation.with_repeat(
+        confirmation = confirmation.advance()[0].with_repeat(
             item.trial, seed, folds[0], seconds=1.0, folds=folds
         )
 

@@ -23,6 +23,7 @@ from tuning.confirmation.estimates import estimate, seed_spread
 from tuning.confirmation.plan import plan_confirmation, stored_or_new
 from tuning.confirmation.plan import with_repeats as with_earlier
 from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
+from tuning.outcomes import FailureReason
 from tuning.report.confirmation import plan as plan_text
 from tuning.report.confirmation import sentences
 from tuning.results import StudyDir
@@ -82,6 +83,38 @@ def test_repeats_of_later_seeds_do_not_decide_an_earlier_round() -> None:
         confirmation, lambda trial, seed: {1: 0.1, 2: 0.5, 3: 0.4, 0: 0.3}[trial]
     )
     assert dropped_in(confirmation) == {1: 1, 2: 0, 3: 3, 0: 0}
+
+
+@given(
+    values=st.lists(st.floats(0.1, 0.9), min_size=1, max_size=4),
+    early=st.integers(1, 3),
+    failed=st.none() | st.integers(1, 3),
+    budget=st.floats(2.0, 30.0),
+)
+def test_early_repeats_of_the_baseline_change_no_decision(
+    values: list[float], early: int, failed: int | None, budget: float
+) -> None:
+    """A repeat that was trained early counts from its round on; after a failure of the baseline it
+    never counts.
+    """
+
+    def value(trial: int, seed: int) -> float | None:
+        return None if (trial, seed) == (0, failed) else [0.4, *values][trial] + 0.01 * seed
+
+    begun = replace(begin(*values, 0.4, budget=budget), n_guaranteed=3, is_bounded=True)
+    expected, _ = play(begun, value, seconds=2.0)
+    first, due = begun.advance()
+    for finalist, seed in [*due[:-1], *first.ahead()[:early], *due[-1:]]:
+        first = first.with_repeat(
+            finalist.trial,
+            seed,
+            value(finalist.trial, seed),
+            seconds=2.0,
+            failure=FailureReason.NAN_LOSS if (finalist.trial, seed) == (0, failed) else None,
+        )
+    assert {*(f.trial for f, _ in first.ahead())} <= {0}
+    played, _ = play(first, value, seconds=2.0)
+    assert replace(played, early={}) == expected
 
 
 def test_of_equal_finalists_the_one_that_trains_faster_stays() -> None:
@@ -710,11 +743,11 @@ def test_luck_of_a_split_is_no_spread_between_seeds() -> None:
 def test_every_fold_of_a_seed_counts_in_the_intervals() -> None:
     values = np.random.default_rng(0).normal(0.8, 0.03, (3, 5))
     confirmation = replace(begin(0.8, 0.7, n_seeds=3), overlap=1 / 4)
-    for trial, shift in ((1, 0.0), (0, 0.1)):
-        for seed, folds in enumerate(values - shift, start=1):
-            mean = float(folds.mean())
-            confirmation = confirmation.with_repeat(
-                trial, seed, mean, seconds=1.0, folds=folds.tolist()
+    for seed, folds in enumerate(values, start=1):
+        for trial, shift in ((1, 0.0), (0, 0.1)):
+            mean = float(folds.mean()) - shift
+            confirmation = confirmation.advance()[0].with_repeat(
+                trial, seed, mean, seconds=1.0, folds=(folds - shift).tolist()
             )
     estimates = estimate(confirmation)
     assert estimates is not None and estimates.difference is not None

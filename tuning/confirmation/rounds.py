@@ -136,6 +136,16 @@ def missing_seconds(finalists: Sequence[Finalist], seeds: Sequence[int]) -> floa
 
 
 @dataclass(frozen=True)
+class EarlyRepeat:
+    """The result of a repeat whose round has not begun; see `Confirmation.with_repeat`."""
+
+    value: float | None
+    seconds: float
+    failure: FailureReason | None
+    folds: list[float]
+
+
+@dataclass(frozen=True)
 class Confirmation:
     """The finalists of a study and the state of their repeats. `advance` and `with_repeat` return
     the next state.
@@ -158,6 +168,8 @@ class Confirmation:
             repeats have the study's own split, as in earlier versions.
         on_random_splits: the best configuration of a study with groups or times, with repeats on
             splits that leave these out of account, and the best ones of earlier confirmations.
+        early: the baseline's repeats in rounds that have not begun, by seed. They count from their
+            round on, so that a decision does not depend on how early they have ended.
     """
 
     refuses_unknown_keys: ClassVar[bool] = True
@@ -177,6 +189,7 @@ class Confirmation:
     others: list[Finalist] = field(default_factory=list, metadata=OMIT_DEFAULT)
     overlap: float = field(default=0.0, metadata=OMIT_DEFAULT)
     on_random_splits: list[Finalist] = field(default_factory=list, metadata=OMIT_DEFAULT)
+    early: dict[int, EarlyRepeat] = field(default_factory=dict, metadata=OMIT_DEFAULT)
 
     @property
     def is_resplit(self) -> bool:
@@ -240,24 +253,42 @@ class Confirmation:
             if not missing:
                 now = now._end_round()._restored()
                 continue
-            needed = now.spent_seconds + sum(f.seconds for f in missing)
-            in_all = needed + now._reserve()
-            if in_all <= now.budget_seconds or now._is_guaranteed(missing, in_all):
-                return now, [(f, seed) for f in missing]
-            # Seconds are saved only if a finalist without this repeat is dropped.
-            without_worst = now._without_worst(among=missing, in_round=now.rounds + 1)
-            if without_worst is None and needed > now.budget_seconds:
-                fits = now.budget_seconds - sum(f.seconds for f in missing if f.is_trained)
-                if now.spent_seconds <= fits:
-                    without_worst = now._without_fitted(among=missing, in_round=now.rounds + 1)
-            if without_worst:
-                now = without_worst
-            elif needed <= now.budget_seconds:
-                return now, [(f, seed) for f in missing]
-            else:
+            affordable = now._affordable(missing)
+            if affordable is None:
                 break
+            if affordable is not now:
+                now = affordable
+                continue
+            if seed in now.early and now.baseline in missing:
+                now, missing = now._with_early(seed), [f for f in missing if not f.is_baseline]
+            if missing:
+                return now, [(f, seed) for f in missing]
         due = now._due_pruned() if not now.is_over else []
         return replace(now, is_over=not due), due
+
+    def _affordable(self, missing: Sequence[Finalist]) -> Self | None:
+        """Return this confirmation if the budget pays for the missing repeats of the current round;
+        else the confirmation without one of these finalists, or None if none may be dropped.
+        """
+        needed = self.spent_seconds + sum(f.seconds for f in missing)
+        in_all = needed + self._reserve()
+        if in_all <= self.budget_seconds or self._is_guaranteed(missing, in_all):
+            return self
+        # Seconds are saved only if a finalist without this repeat is dropped.
+        without_worst = self._without_worst(among=missing, in_round=self.rounds + 1)
+        if without_worst is None and needed > self.budget_seconds:
+            fits = self.budget_seconds - sum(f.seconds for f in missing if f.is_trained)
+            if self.spent_seconds <= fits:
+                without_worst = self._without_fitted(among=missing, in_round=self.rounds + 1)
+        return without_worst or (self if needed <= self.budget_seconds else None)
+
+    def _with_early(self, seed: int) -> Self:
+        """Return the confirmation with the early repeat of the current round's seed."""
+        assert self.baseline is not None  # for mypy: no other finalist has early repeats
+        early = {each: repeat for each, repeat in self.early.items() if each != seed}
+        return replace(self, early=early).with_repeat(
+            self.baseline.trial, seed, **vars(self.early[seed])
+        )
 
     def ahead(self) -> list[tuple[Finalist, int]]:
         """Return the baseline's missing repeats of later rounds that are trained at any cost. A
@@ -267,7 +298,8 @@ class Confirmation:
         if baseline is None or not baseline.is_remaining:
             return []
         seeds = self.seeds[self.rounds + 1 : self.n_guaranteed]
-        return [(baseline, seed) for seed in seeds if seed not in baseline.repeats]
+        known = {*baseline.repeats, *self.early}
+        return [(baseline, seed) for seed in seeds if seed not in known]
 
     def with_repeat(
         self,
@@ -283,8 +315,15 @@ class Confirmation:
         """Return the confirmation after a further repeat of one of its configurations, which took
         these worker seconds. `value` is None if the training failed, else the mean of `folds` if
         there are any. The values of folds count as such if each seed draws its own, as on random
-        splits. Seconds count for finalists and pruned trials.
+        splits. Seconds count for finalists and pruned trials. A repeat of the baseline in a
+        round that has not begun counts when `advance` comes to this round; if the baseline has
+        failed, it never counts.
         """
+        of_baseline = self.baseline if self.baseline and self.baseline.trial == trial else None
+        is_later = seed in self.seeds[self.rounds + 1 :]
+        if of_baseline and purpose is Purpose.CONFIRM and (is_later or of_baseline.failures):
+            repeat = EarlyRepeat(value, seconds, failure, [*folds])
+            return replace(self, early={**self.early, seed: repeat})
         folds = folds if self.is_resplit or purpose is Purpose.RANDOM_SPLIT else ()
         # A trial may be in several lists, such as `pruned` and `others`. Only pruned trials are
         # trained on `search_seed`, which is none of `seeds`.

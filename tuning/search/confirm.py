@@ -244,6 +244,7 @@ def begin(summary: Summary, session: Session, size: ConfirmationSize) -> Confirm
             others=others,
             overlap=old.overlap,
             on_random_splits=old.on_random_splits,
+            early={seed: repeat for seed, repeat in old.early.items() if not repeat.failure},
             pruned=with_repeats(pruned, old.pruned),
             search_seed=seed,
         )
