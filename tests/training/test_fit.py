@@ -758,14 +758,14 @@ def test_fit_traces_each_function_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     traced: list[str] = []
 
-    def counted(name: str) -> Callable[..., Any]:
-        original = getattr(keras.Model, name)
-        return lambda *args: (traced.append(name), original(*args))[1]
+    def count(owner: type, name: str) -> None:
+        original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args: (traced.append(name), original(*args))[1])
 
-    for name in ("train_step", "predict_step"):
-        monkeypatch.setattr(keras.Model, name, counted(name))
+    count(keras.Model, "train_step")
+    count(Predictor, "_predict_step")
     run(lambda hp: mean(masked=True, eager=False), epochs=3, batch_size=10)
-    assert sorted(traced) == ["predict_step", "train_step"]
+    assert sorted(traced) == ["_predict_step", "train_step"]
 
 
 def of_class(kind: type[keras.Model], plain: keras.Model) -> keras.Model:
@@ -780,7 +780,9 @@ def of_class(kind: type[keras.Model], plain: keras.Model) -> keras.Model:
     return model
 
 
-def test_fit_evaluates_with_the_predict_step_of_the_model() -> None:
+def test_fit_evaluates_the_outputs_of_the_model_and_not_its_predict_step() -> None:
+    """Keras' `evaluate` and an export do not call `predict_step`."""
+
     class Turned(keras.Model):
         def predict_step(self, data: Any) -> Any:
             return 1 - super().predict_step(data)
@@ -789,9 +791,32 @@ def test_fit_evaluates_with_the_predict_step_of_the_model() -> None:
         run(make, epochs=1)[1].history[0]
         for make in (lambda hp: mean(), lambda hp: of_class(Turned, mean()))
     )
-    assert turned_over.metrics["loss"] == pytest.approx(expected.metrics["loss"])
-    accuracies = [epoch.metrics["val_accuracy"] for epoch in (expected, turned_over)]
-    assert sum(accuracies) == pytest.approx(1)
+    assert turned_over.metrics == pytest.approx(expected.metrics)
+
+
+def test_own_training_step_of_one_output_gets_labels_of_its_shape() -> None:
+    """Class numbers of shape (n,) would be broadcast against outputs of shape (n, 1)."""
+    shapes: list[tuple[Any, Any]] = []
+
+    class Own(keras.Model):
+        def train_step(self, data: Any) -> Any:
+            x, y = data
+            with tf.GradientTape() as tape:
+                outputs = self(x, training=True)
+                shapes.append((y.shape[1:], y.dtype))
+                loss = tf.reduce_mean(tf.square(y - outputs))
+            gradients = tape.gradient(loss, self.trainable_variables)
+            self.optimizer.apply(gradients, self.trainable_variables)
+            return {"loss": loss}
+
+    def make(hp: Any) -> keras.Model:
+        plain = mean()
+        model = Own(plain.inputs[0], plain.outputs[0])
+        model.compile(keras.optimizers.Adam(0.05), run_eagerly=plain.run_eagerly)
+        return model
+
+    run(make, epochs=1)
+    assert {*shapes} == {((1,), tf.float32)}
 
 
 def test_fit_leaves_no_file_of_autograph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -800,8 +825,8 @@ def test_fit_leaves_no_file_of_autograph(tmp_path: Path, monkeypatch: pytest.Mon
     """
 
     class New(keras.Model):  # AutoGraph converts a function once.
-        def predict_step(self, data: Any) -> Any:
-            return super().predict_step(data)
+        def call(self, *args: Any, **options: Any) -> Any:
+            return super().call(*args, **options)
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     run(lambda hp: of_class(New, mean(eager=False)), epochs=1, measure_latency=True)

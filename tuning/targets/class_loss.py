@@ -60,9 +60,12 @@ def form_of(target: Classes, loss: Any, shape: tuple[int, ...]) -> tuple[LabelEn
     |---|---|
     | one output | one column, the shape of its output |
     | an output for each class | class numbers, or one-hot labels where the loss takes them |
-    | without a loss, or with a loss for each of several outputs | class numbers |
+    | without a loss | one column for one output, else class numbers |
+    | a loss for each of several outputs | class numbers |
     """
-    if loss is None or isinstance(loss, dict | list | tuple):
+    if loss is None:
+        return as_column if shape and math.prod(shape) == 1 else as_numbers, None
+    if isinstance(loss, dict | list | tuple):
         return as_numbers, None
     encoders: list[LabelEncoder] = (
         [as_column] if math.prod(shape) == 1 else [as_numbers, as_one_hot(target.width)]

@@ -39,7 +39,12 @@ def form_of_loss(model: keras.Model, target: Target, *, sequence_length: int) ->
     loss = model.loss
     if isinstance(loss, dict | list | tuple) and len(loss) == 1:
         (loss,) = loss.values() if isinstance(loss, dict) else loss
-    shape = () if loss is None else _output_shape(model, sequence_length)
+    try:
+        shape = _output_shape(model, sequence_length)
+    except SpaceBug:
+        if loss is not None:
+            raise
+        shape = ()  # A `train_step` of the user takes outputs of any structure.
     encoder, activation = run_user_code(
         lambda: target.form_of(loss, shape), doing="trying its loss"
     )

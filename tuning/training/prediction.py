@@ -208,7 +208,8 @@ class Predictor:
         return tf.function(self._predict_step, input_signature=[signature], autograph=False)
 
     def _predict_step(self, batch: Any) -> Any:
-        outputs = self._model.predict_step(batch)
+        # As the loss and an export; a `predict_step` of the user may return something else.
+        outputs = self._model(batch, training=False)
         if self._to_probabilities is None:
             return outputs
         return keras.tree.map_structure(self._to_probabilities, outputs)
