@@ -139,7 +139,11 @@ def fit(
     *,
     target: Target,
 ) -> NgramModel:
+    """Train the model. An n-gram that no training row has gets the weight 0, as in the models of
+    the search: the vocabulary of folds also has the n-grams of their held-out rows.
+    """
     matrix, labels, of_rows = rows
+    columns = columns & (matrix.getnnz(axis=0) > 0)
     is_rarity, regressions = settings.weighting == Weighting.RARITY, {}
     rarity = TfidfTransformer().fit(matrix).idf_ * columns if is_rarity else None
     for number, values in target.linear_columns(labels).items():
