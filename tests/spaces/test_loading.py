@@ -175,17 +175,17 @@ SCOPED = """    values = [hp.Choice("cell", ["lstm", "gru"])]
     with hp.conditional_scope("cell", ["gru"]):
         values.append(hp.Int("units", 1, 1_000_000, default=7))
 """
-DECIDES_NOTHING = """    values = [hp.Int("units", 8, 32, default=9), hp.Choice("dim", [16, 32])]
+DECIDES_NOTHING = """    values = [hp.Int("units", 8, 64, default=9), hp.Choice("dim", [16, 64])]
     values += [hp.Choice("rate", [0.1, 0.2]), hp.Fixed("sequence_length", 8)]
 """
 
 
 @pytest.mark.parametrize(
-    ("body", "built"), [(SCOPED, ["lstm None", "gru 7"]), (DECIDES_NOTHING, ["9 16 0.1 8"])]
+    ("body", "built"),
+    [(SCOPED, ["lstm None", "gru 7"]), (DECIDES_NOTHING, ["9 16 0.1 8", "10 64 0.1 8"])],
 )
-def test_declare_builds_few_models_at_the_defaults(
-    tmp_path: Path, body: str, built: list[str]
-) -> None:
+def test_declare_builds_few_models(tmp_path: Path, body: str, built: list[str]) -> None:
+    """One is at the defaults of each scope, and one has the next value of all larger integers."""
     log = tmp_path / "builds.txt"
     lines = f"    with open({str(log)!r}, 'a') as file:\n        print(*values, file=file)\n"
     declare(write(tmp_path, f"\n\ndef build(hp):\n{body}{lines}    return model()\n"), n_classes=2)
@@ -235,6 +235,39 @@ LATE = ["layers", "width_0", "reset_after", "reset_rate", "width_1", "width_2"]
 def test_declare_variations_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuning.spaces.loading.MAX_VARIATIONS", 1)
     assert declared_names(write(tmp_path, LOOPS))[-2:] == ["layers", "width_0"]
+
+
+OF_LAYERS = """
+
+def build(hp):
+    for i in range(hp.{}):
+        hp.Int(f"units_{{i}}", 32, 512, step=32)
+    hp.Int("width", 64, 64)
+    return model()
+"""
+
+
+@pytest.mark.parametrize("layers", ['Int("num_layers", 2, 20)', 'Choice("num_layers", [8, 32])'])
+def test_declare_finds_the_names_of_many_layers(tmp_path: Path, layers: str) -> None:
+    """The first loop is that of KerasTuner's documentation."""
+    names = declared_names(write(tmp_path, OF_LAYERS.format(layers)))
+    n_layers = 20 if "20" in layers else 32
+    assert {*names} >= {f"units_{number}" for number in range(n_layers)}
+
+
+@pytest.mark.parametrize(
+    ("layers", "name"),
+    [
+        ('Int("n", 2, 50)', "units_2"),
+        ('Int("n", 1, 64, default=7)', "units_7"),
+        ('Choice("n", [8, 64])', "units_8"),
+    ],
+)
+def test_declare_refuses_names_that_depend_on_a_larger_integer(
+    tmp_path: Path, layers: str, name: str
+) -> None:
+    with pytest.raises(SpaceError, match=f"at most 32; {name} exists"):
+        declared_names(write(tmp_path, OF_LAYERS.format(layers)))
 
 
 SIZES = Sizes(vocab_size=None, sequence_length=None, all_rows=77, usual_length=11)

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,11 +59,12 @@ if TYPE_CHECKING:
 # Number of tokens of a text with which an own `fit` is tried before the data are known.
 N_TRIED_TOKENS = 8
 MAX_BUILDS = 100  # maximum number of conditional scopes of a space that has to be explored
-# Maximum number of further builds, in which a value differs from its default.
-MAX_VARIATIONS = 60
+# Maximum number of further builds, in which a value differs from its default: enough for 32 layers
+# that each have a boolean and a choice of three texts. A build of 20 dense layers takes 0.1 s.
+MAX_VARIATIONS = 120
 # An integer up to this value may be the number of layers, which decides which names a loop
-# declares. A larger integer is a size.
-MAX_LAYERS = 16
+# declares. A larger integer is a size. KerasTuner's documentation has loops of up to 20 layers.
+MAX_LAYERS = 32
 
 Build = Callable[[Any], object]
 
@@ -221,18 +223,21 @@ def _explore(build: Build, hp: Any, *, vary: Build) -> None:
     before. Then a model is built for each other value that may decide which names exist: of a
     boolean, of a choice of texts, and the largest number of layers. The names that appear then are
     varied too. A name that appears only if several such values differ from their defaults may not
-    be found.
+    be found. The last model has the next value of each larger integer.
 
     Args:
         build: builds a model at the defaults and in each scope.
         vary: builds a model for each other value.
+
+    Raises:
+        SpaceError: names appear with the next values of larger integers.
     """
     seen: set[tuple[str, Value]] = set()
     _explore_scopes(build, hp, seen)
     left = _variations(hp.space, {}, seen)
     for _ in range(MAX_VARIATIONS):
         if not left:
-            return
+            break
         chosen = left.pop(0)
         n_known = len(hp.space)
         _activate(hp, chosen)
@@ -241,6 +246,16 @@ def _explore(build: Build, hp: Any, *, vary: Build) -> None:
             new = hp.space[n_known:]
             _explore_scopes(vary, hp, seen, first=chosen)
             left += _variations(new, chosen, seen)
+    n_known = len(hp.space)
+    _activate(hp, {item.name: value for item in hp.space for value in _next_sizes(item)})
+    if any(item.name in hp.values and _next_sizes(item) for item in hp.space):
+        vary(hp)
+    if len(hp.space) > n_known:
+        raise SpaceError(
+            f"An integer that decides which names exist must be at most {MAX_LAYERS};"
+            f" {hp.space[n_known].name} exists only for some values of a larger one. Lower its"
+            " maximum, or declare all names in declare_hyperparameters(hp)."
+        )
 
 
 def _explore_scopes(
@@ -291,13 +306,28 @@ def _values_to_try(item: Any) -> list[Value]:
 
     if isinstance(item, kt.Boolean):
         return [False, True]
-    if isinstance(item, kt.Choice):
-        values = list(item.values)
-        if not all(type(value) is int for value in values):
-            return [value for value in values if isinstance(value, bool | str)]
-        return [max(values)] if max(values) <= MAX_LAYERS else []
-    is_number_of_layers = isinstance(item, kt.Int) and item.max_value <= MAX_LAYERS
-    return [item.max_value] if is_number_of_layers else []
+    if isinstance(item, kt.Choice) and not _integers(item):
+        return [value for value in item.values if isinstance(value, bool | str)]
+    return [number for number in _integers(item)[-1:] if number <= MAX_LAYERS]
+
+
+def _next_sizes(item: Any) -> list[int]:
+    """Return the value after the default of an integer that is too large for `_values_to_try`, or
+    nothing.
+    """
+    numbers = _integers(item)
+    larger = (number for number in numbers if number > item.default)
+    return [*islice(larger, 1)] if numbers and numbers[-1] > MAX_LAYERS else []
+
+
+def _integers(item: Any) -> Sequence[int]:
+    """Return the values of an integer or of a choice of integers, in ascending order."""
+    import keras_tuner.engine.hyperparameters as kt
+
+    if isinstance(item, kt.Int):
+        return range(item.min_value, item.max_value + 1, item.step or 1)
+    is_of_integers = isinstance(item, kt.Choice) and all(type(v) is int for v in item.values)
+    return sorted(item.values) if is_of_integers else []
 
 
 def _shifted(hp: Any) -> Values:
