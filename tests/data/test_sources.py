@@ -221,6 +221,11 @@ OF_TFDS = {"minus_one_is_missing": True}
         (["10", "9", "-2", "9.0"], "label", {}, [2, 1, 0, 1], ("-2", "9", "10")),
         (["1", "two", "10"], "label", {}, [0, 2, 1], ("1", "10", "two")),
         (["0.5", "1.25", "2.0"], "label", {}, [0, 1, 2], ("0.5", "1.25", "2")),
+        # Codes with a leading zero are names.
+        (["101", "0101", "1.10", "1.1"], "label", {}, [3, 0, 2, 1], ("0101", "1.1", "1.10", "101")),
+        (["01", "1", "007", ""], "label", {}, [1, 2, 0, -1], ("007", "01", "1")),
+        (["05", "5", "1", "3"], "stars", {"positive_from": 0}, [2, 2, 0, 1], ("1", "3", "5")),
+        (["10", "02", "2"], "label", {"is_ordered": True}, [1, 0, 0], ("2", "10")),
         ([0.3, 0.30000000000000004], "label", {}, [0, 1], ("0.3", "0.30000000000000004")),
         (["NA", "EU", "NA"], "region", {}, [1, 0, 1], ("EU", "NA")),
         # Negative, neutral and positive texts are often labeled so.
@@ -261,6 +266,14 @@ def test_dropped_stars_have_no_class_and_are_counted() -> None:
     labels = classes(STARS, "stars", positive_from=0, drop_stars=(2.0, 4.0))
     assert (labels.codes.tolist(), labels.class_names) == ([0, -1, 1, -1, 2], ("1", "3", "5"))
     assert labels.rule is None
+
+
+def test_merged_writings_of_a_number_are_named() -> None:
+    assert classes(["1.10", "1.1", "2", "1.1"]).rule == "'1.10' and '1.1' are one class"
+    rule = classes(["1.0", "1", "2", "2.0", "2.00"]).rule
+    assert rule == "'1.0' and '1' are one class (and 1 more)"
+    assert classes(["1", "2", "1"]).rule is None
+    assert classes(["5", "5.0", "1"], "stars", positive_from=0).rule is None
 
 
 @settings(derandomize=True, deadline=None)

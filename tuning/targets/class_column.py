@@ -24,8 +24,8 @@ class ClassColumn:
     """The classes of rows.
 
     `codes` is int64 (n_rows,), an index into `class_names`, or -1 if a row has no class. `dropped`
-    is the number of rows without a class, by reason; `rule` says how stars became classes, and is
-    None for other labels.
+    is the number of rows without a class, by reason; `rule` says how stars became classes, or which
+    writings of one number are one class, and is None for other labels.
     """
 
     codes: npt.NDArray[np.int64]
@@ -50,6 +50,7 @@ def to_classes(
     | star_rating, rating or stars, numbers from 1 to 5 | positive: `positive_from` stars or more |
     | the same, `positive_from=0` | one class for each number of stars |
     | 0 and 1 | negative, positive |
+    | numbers, of which one has a leading zero, such as 007 | its distinct texts |
     | any other | its distinct values, numbers in ascending, words in alphabetical order |
 
     Empty values have no class; in a column of numbers, the words in `MISSING`, such as NA and NULL,
@@ -85,6 +86,12 @@ def to_classes(
         rule = f"{positive_from:g} stars or more are positive"
         codes = (stars >= positive_from).to_numpy().astype(np.int64)
     else:
+        if stars is None and not is_ordered:
+            writings = text[present].drop_duplicates()
+            if writings.str.match(r"[+-]?0\d").any():
+                numbers = None  # Codes such as 007 and 07 are names.
+            else:
+                rule = _merged(writings, numbers)
         names, codes = _distinct(text, numbers, present)
     n_seen = len(np.unique(codes[present]))
     if n_seen < 2 or len(names) > MAX_CLASSES:
@@ -147,6 +154,14 @@ def _stars(
             " these rows, or rename the column to make each value a class."
         )
     return numbers if are_stars.all() else None
+
+
+def _merged(writings: pd.Series, numbers: pd.Series | None) -> str | None:
+    if numbers is None:
+        return None
+    same = [group for _, group in writings.groupby(numbers[writings.index]) if len(group) > 1]
+    more = f" (and {len(same) - 1} more)" if len(same) > 1 else ""
+    return f"{' and '.join(map(repr, same[0]))} are one class{more}" if same else None
 
 
 def _distinct(
