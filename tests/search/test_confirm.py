@@ -18,7 +18,7 @@ from tests.texts import substitute
 from tuning.config import DataConfig, StudyConfig, TrainConfig, Workers
 from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
 from tuning.data.rows import Redraw
-from tuning.errors import SpaceError, StorageError, StudyError
+from tuning.errors import ArgumentError, SpaceError, StorageError, StudyError
 from tuning.outcomes import FailureReason
 from tuning.report.confirmation import promise
 from tuning.report.dashboard import annotate
@@ -291,6 +291,16 @@ def test_confirmation_goes_on_as_it_has_begun(
     assert all(after[trial].items() >= values.items() for trial, values in repeats(first).items())
     with pytest.raises(StudyError, match=f"resplit must stay {requested}, .* {not requested}"):
         confirm_within(session, replace(SIZE, resplit=not requested))
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_no_confirmation_draws_the_last_rows_in_time_again(tmp_path: Path, has_begun: bool) -> None:
+    by_time = replace(CONFIG, data=DataConfig(time_column="date"), resplit=False)
+    session, _ = recording(tmp_path, by_time)
+    if has_begun:
+        confirm_within(session, SIZE)
+    with pytest.raises(ArgumentError, match="resplit must be left out of study 's': "):
+        confirm_within(session, replace(SIZE, resplit=True))
 
 
 @pytest.mark.parametrize("is_killed", [False, True])

@@ -211,16 +211,14 @@ def begin(summary: Summary, session: Session, size: ConfirmationSize) -> Confirm
     confirmation with the repeats of the stored one.
     """
     seed, epochs = session.config.seed, session.config.train.epochs
-    stored = Confirmation.load(session.folder)
+    stored, overlap = Confirmation.load(session.folder), _overlap(session, size.resplit)
     if stored and size.resplit not in (None, stored.is_resplit):
         raise StudyError(
             f"resplit must stay {stored.is_resplit}, as the confirmation of {summary.study!r} has"
             f" begun; received {size.resplit}. Leave it out, or remove"
             f" {session.folder.confirmation_path} to confirm from the beginning."
         )
-    old = stored or Confirmation(
-        summary.metric, [], 0.0, 0.0, [], overlap=_overlap(session, size.resplit)
-    )
+    old = stored or Confirmation(summary.metric, [], 0.0, 0.0, [], overlap=overlap)
     seeds = [(seed + number) % 2**31 for number in range(1, size.n_seeds + 1)]
     finalists = with_repeats(finalists_of(summary, session.space, top=size.top), old.finalists)
     pruned = pruned_sample(summary, session.space, n=size.n_pruned, epochs=epochs, seed=seed)
