@@ -175,6 +175,11 @@ def test_plan_names_the_trainings_and_their_duration() -> None:
     assert [larger_share(each) for each in (confirmation, spent, over)] == [2, 4, 2]
 
 
+def test_plan_does_not_name_finalists_that_the_budget_drops_before_the_first_seed() -> None:
+    text = plan(begin(0.9, 0.8, 0.7, 0.5, budget=9.0), n_workers=1)
+    assert text.startswith("Confirming trial 1, trial 2 and the baseline on up to 5 fresh seeds:")
+
+
 @pytest.mark.parametrize(("share", "may_exceed"), [(None, True), (0.06, False)])
 def test_only_the_default_budget_may_be_exceeded(share: float | None, may_exceed: bool) -> None:
     """The repeats take ten times as long as expected."""

@@ -25,7 +25,7 @@ def plan(confirmation: Confirmation, *, n_workers: int) -> str:
         return "The confirmation has trained all seeds."
     others = ", ".join(
         f"trial {finalist.trial}"
-        for finalist in confirmation.finalists
+        for finalist in confirmation.advance()[0].finalists  # The budget drops finalists first.
         if finalist.is_remaining and not finalist.is_baseline
     )
     names = " and ".join(filter(None, [others, "the baseline" if confirmation.baseline else ""]))
