@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import replace
 
 from scipy import stats
 
 from tuning.commands import typed
 from tuning.confirmation.estimates import Estimates
 from tuning.confirmation.plan import expected_cost
-from tuning.confirmation.rounds import MIN_ROUNDS, Confirmation, Finalist, missing_seconds
+from tuning.confirmation.rounds import (
+    MIN_CHANGE,
+    MIN_ROUNDS,
+    Confirmation,
+    Finalist,
+    missing_seconds,
+)
 from tuning.evaluation.statistics import LEVEL, Verdict
 from tuning.metrics import is_ahead, metric_text, n_decimals, sign
 from tuning.study.trials import starting_point_name
@@ -145,11 +152,14 @@ def _against_the_baseline(estimates: Estimates) -> str:
     name = f"the baseline{' (which is over a limit)' if is_over else ''}"
     seeds = counted_seeds(estimates.n_pairs, "shared", is_resplit=confirmation.is_resplit)
     direction = sign(confirmation.metric)
-    head = f"Against {name} it has {change.signed} on {seeds}"
+    is_clear, why = change.verdict(direction) is not Verdict.UNCLEAR, ""
     if math.isnan(change.low):
-        return f"{head}, too few to say whether that is chance."
-    if change.verdict(direction) is not Verdict.UNCLEAR and not estimates.is_confirmed:
-        return f"{head}."
+        why = ", too few to say whether that is chance"
+    elif is_clear and change.high - change.low < MIN_CHANGE:  # Equal differences have no interval.
+        change = replace(change, low=math.nan, high=math.nan)
+        why = ", the same on each, which does not say what other rows would give"
+    if why or (is_clear and not estimates.is_confirmed):
+        return f"Against {name} it has {change.signed} on {seeds}{why}."
     return f"It is {change.against(name, direction)} on {seeds}."
 
 
