@@ -649,6 +649,18 @@ def test_further_seeds_that_do_not_fit_the_budget_are_named_as_the_end() -> None
     assert plan_text(again, n_workers=1).startswith("No further seed fits the budget")
 
 
+def test_larger_budget_that_a_further_seed_does_not_fit_is_named_as_the_end() -> None:
+    made = finalists(0.9, 0.5)
+    over, _ = play(planned(made, search_seconds=20.0), lambda trial, seed: 0.7, seconds=2.0)
+    assert (over.rounds, over.is_short, over.budget_share) == (3, True, 0.25)
+    again = called_again(over, made, share=0.65)
+    assert not again.advance()[1] and again.is_short and again.budget_share == 0.65
+    assert again.finalists == over.finalists
+    assert "a share of 65%: give a larger share, such as 2." in plan_text(again, n_workers=1)
+    assert called_again(again, made, share=None) is again
+    assert called_again(again, made, share=2.0).advance()[1]
+
+
 def test_trial_may_be_pruned_and_another_architecture_s_best() -> None:
     """It is trained to its last epoch on the seed of the search, and to its best on a fresh one."""
     pruned, other = (Finalist(7, {}, 0.4, 1.0, epochs=epochs) for epochs in (5, 1))

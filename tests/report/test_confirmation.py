@@ -175,7 +175,11 @@ def test_plan_names_the_trainings_and_their_duration() -> None:
         " 8 min with 2 workers (90% of the search's worker seconds; budget: 25%)."
     )
     confirmation, _ = play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=100.0)
-    assert plan(confirmation, n_workers=2) == "No further seed fits the budget of the confirmation."
+    assert (
+        plan(confirmation, n_workers=2)
+        == "No further seed fits the budget of the confirmation, a share of 25%: give a larger"
+        " share, such as 2."
+    )
     over = replace(confirmation, rounds=5)
     assert plan(over, n_workers=2) == "The confirmation has trained all seeds."
     # The repeats took 900 s. Two configurations lack two seeds each, with 100 s for a training.

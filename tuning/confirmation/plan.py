@@ -137,9 +137,9 @@ def stored_or_new(
     new = plan(stored.spent_seconds)
     if not stored.is_over or new.advance()[1]:
         return new
-    # Such a plan may lack a finalist that the stored confirmation has. Further seeds that do not
-    # fit the budget are a part of what was asked for, and of why the confirmation has ended.
-    if len(new.seeds) > len(stored.seeds):
+    # Such a plan may lack a finalist that the stored confirmation has. Further seeds, and a larger
+    # budget that they do not fit, are a part of what was asked for, and of why it has ended.
+    if len(new.seeds) > len(stored.seeds) or new.budget_seconds > stored.budget_seconds:
         return replace(stored, seeds=new.seeds, budget_seconds=new.budget_seconds)
     return stored
 

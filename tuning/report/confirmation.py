@@ -28,7 +28,11 @@ def plan(confirmation: Confirmation, *, n_workers: int) -> str:
     n_trainings, seconds, worker_seconds = expected_cost(confirmation, n_workers=n_workers)
     if not n_trainings:
         if confirmation.rounds < len(confirmation.seeds):
-            return "No further seed fits the budget of the confirmation."
+            return (
+                "No further seed fits the budget of the confirmation, a share of"
+                f" {confirmation.budget_share:.0%}: give a larger share, such as"
+                f" {larger_share(confirmation)}."
+            )
         return "The confirmation has trained all seeds."
     others = ", ".join(
         f"trial {finalist.trial}"
