@@ -18,8 +18,11 @@ def folder(tmp_path: Path) -> StudyDir:
     return StudyDir(tmp_path / "results" / "s")
 
 
-def refusal(folder: StudyDir) -> str:
-    with pytest.raises(StudyError, match="Only one process") as error, study_lock(folder):
+def refusal(folder: StudyDir, *, may_join: bool = False) -> str:
+    with (
+        pytest.raises(StudyError, match="Only one process") as error,
+        study_lock(folder, may_join=may_join),
+    ):
         pass
     return str(error.value)
 
@@ -33,6 +36,14 @@ def test_lock_names_its_holder_while_it_is_held(folder: StudyDir) -> None:
     assert (holder["pid"], holder["host"]) == (os.getpid(), socket.gethostname())
     assert f"by process {os.getpid()} on {holder['host']} since {holder['since']} (" in message
     assert not folder.lock_holder_path.exists()
+
+
+def test_only_a_search_may_be_joined(folder: StudyDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKELEVEL", "1")
+    with study_lock(folder):
+        assert refusal(folder).endswith("). Wait for it, or stop it.")
+        message = refusal(folder, may_join=True)
+    assert "`make tune STUDY=s STORAGE=… RESULTS=…` with join" in message
 
 
 @pytest.mark.parametrize("content", ["", '{"schema_version": 1, "pid": 7}'])

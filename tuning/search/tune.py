@@ -131,7 +131,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
             results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
         )
 
-    with study_lock(folder), storage_errors(storage_url):
+    with study_lock(folder, may_join=True), storage_errors(storage_url):
         coordinator = identify(folder)
         if coordinator != FIRST_COORDINATOR:
             # A worker runs the file's code, so the file is compared before a worker has started.

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from tuning import documents
 from tuning.atomic_io import translated
+from tuning.commands import typed
 from tuning.errors import StorageError, StudyError
 from tuning.results import StudyDir
 
@@ -31,13 +32,18 @@ class LockHolder:
 
 
 @contextlib.contextmanager
-def study_lock(folder: StudyDir) -> Iterator[None]:
+def study_lock(folder: StudyDir, *, may_join: bool = False) -> Iterator[None]:
     def refusal() -> str:
+        remedies = "Wait for it, or stop it."
+        if may_join:
+            join = typed("tune", study=folder.name, storage="…", results="…")
+            remedies = (
+                f"Wait for it, stop it, start another study, or join this one: `{join}` with join,"
+                " the same storage and another results folder."
+            )
         return (
             f"Only one process may work on a study at a time; {folder.name!r} is locked by"
-            f" {_holder(folder)} (it holds {folder.lock_path}). Wait for it, stop it, start another"
-            " study, or join this one with join=True, the same study and storage, and another"
-            " results folder."
+            f" {_holder(folder)} (it holds {folder.lock_path}). {remedies}"
         )
 
     with translated(folder.path):
