@@ -57,6 +57,7 @@ from tuning.study.trials import (
     values_of,
     was_trained,
 )
+from tuning.text import counted
 from tuning.workers.dispatcher import Dispatcher, run_jobs
 from tuning.workers.messages import (
     Ending,
@@ -183,9 +184,7 @@ def train_others(finished: StudyHandle, *, subscribers: Sequence[Subscriber]) ->
         return _Repeats(session, confirmation, Purpose.ENSEMBLE).run()
 
 
-def require_finished(
-    summary: Summary, folder: StudyDir, *, min_complete: int = MIN_COMPLETE
-) -> None:
+def require_finished(summary: Summary, folder: StudyDir, *, is_of_comparison: bool = False) -> None:
     n_running = summary.counts["running"] - summary.n_paused
     if n_running:
         raise StudyError(
@@ -194,15 +193,16 @@ def require_finished(
             " the other machines."
         )
     # A comparison confirms a search of a single completed trial, and its confirmation may continue.
-    if folder.confirmation_path.exists():
-        min_complete = 1
-    n_complete = summary.n_confirmable
-    if n_complete < min_complete:
+    is_enough = is_of_comparison or folder.confirmation_path.exists()
+    n_complete, least = summary.n_confirmable, 1 if is_enough else MIN_COMPLETE
+    if n_complete < least:
+        more = f"Type `{typed('tune', study=summary.study, n_trials='N')}` with a larger number or"
+        more = (
+            f"Give `{typed('compare')}` more minutes" if is_of_comparison else f"{more} more time"
+        )
         raise StudyError(
-            f"A confirmation must have {min_complete} completed trials or more that were trained"
-            f" here; {summary.study!r} has {n_complete}. Type"
-            f" `{typed('tune', study=summary.study, n_trials='N')}` with a larger number or more"
-            " time."
+            f"A confirmation must have {counted(least, 'completed trial')} or more, trained here;"
+            f" {summary.study!r} has {n_complete}. {more}."
         )
 
 

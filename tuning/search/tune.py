@@ -61,7 +61,7 @@ from tuning.study.study import (
     refuse_other_settings,
     require_same_encoders,
 )
-from tuning.study.summary import MIN_COMPLETE, summarize
+from tuning.study.summary import summarize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,9 +212,9 @@ def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:
     if outcome.ended == SearchEnd.INTERRUPTED:
         return None
     # A search of a comparison ends after a duration, and may then have completed a single trial.
-    min_complete = 1 if outcome.n_trials == MAX_TRIALS else MIN_COMPLETE
+    is_timed = outcome.n_trials == MAX_TRIALS
     try:
-        require_finished(outcome.summary, session.folder, min_complete=min_complete)
+        require_finished(outcome.summary, session.folder, is_of_comparison=is_timed)
     except StudyError as refusal:
         session.notify(NotConfirmed(str(refusal)))
         return None
