@@ -29,6 +29,14 @@ def export(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_folder_of_a_study_names_its_export(export: Path) -> None:
+    with pytest.raises(ExportError, match=r"must contain a finished export.*`make export-best"):
+        read_manifest(export.parent)
+    best = export.rename(export.parent / "best")
+    with pytest.raises(ExportError, match=f"Its export is in {best}"):
+        read_manifest(export.parent)
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "saved_model/saved_model.pb"])
 def test_file_that_was_changed_or_removed_is_refused(export: Path, name: str) -> None:
     manifest = read_manifest(export)

@@ -14,6 +14,7 @@ from tuning.documents import OMIT_DEFAULT, read
 from tuning.errors import ExportError, StorageError
 from tuning.inputs.contract import ModelInput
 from tuning.metrics import DEFAULT_TARGET
+from tuning.results import StudyDir
 from tuning.targets.kinds import target_of
 from tuning.targets.target import Target
 
@@ -75,9 +76,12 @@ class Manifest:
 def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
+        best = StudyDir(folder).best_dir
+        remedy = f"Type `{typed('export-best')}` first"
+        if (best / MANIFEST).is_file():
+            remedy = f"Its export is in {best}"
         raise ExportError(
-            f"{folder} must contain a finished export; {MANIFEST} is missing. Type"
-            f" `{typed('export-best')}` first."
+            f"{folder} must contain a finished export; {MANIFEST} is missing. {remedy}."
         )
     try:
         return read(path, Manifest, error=ExportError, remedy=REMEDY, version=MANIFEST_VERSION)
