@@ -153,7 +153,6 @@ def test_read_files_finds(
         ("a.csv.gz", "text\tn\ngood, but slow\t1\n", {"text": ["good, but slow"], "n": ["1"]}),
         ("a.csv", "text\nNA\nnull\nNone\n007\n", {"text": ["NA", "null", "None", "007"]}),
         ("a.csv", 'text,n\n"one\r\ntwo",1.50\n', {"text": ["one\r\ntwo"], "n": ["1.50"]}),
-        ("a.csv", "a,a,n\nx,y,1\n", {"a": ["x"], "a.1": ["y"], "n": ["1"]}),
         (
             "a.tsv",
             'text\tn\n"open\t1\n5" screen\t2\n""\t3\n',

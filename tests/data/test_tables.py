@@ -95,6 +95,34 @@ def test_column_named_twice_says_so(tmp_path: Path) -> None:
         read_files(str(path))
 
 
+@pytest.mark.parametrize(
+    ("ending", "content"),
+    [
+        ("csv", "text,label,text\nx,1,y\n"),
+        ("csv", "sep=;\r\n text;label;label;n\r\nx;1;1;2\r\n"),
+        ("tsv", "text\tlabel\ttext\nx\t1\ty\n"),
+    ],
+)
+def test_column_named_twice_in_a_header_is_refused(
+    ending: str, content: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"twice.{ending}"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"'(text|label)' occurs more than once"):
+        read_files(str(path))
+
+
+def test_columns_without_a_name_and_many_columns_are_read(tmp_path: Path) -> None:
+    """The last of the names that are compared may be cut."""
+    path = tmp_path / "many.csv"
+    names = [f"column{number}" for number in range(10_000)]
+    path.write_text(",".join(names) + "\n")
+    assert len(read_files(str(path)).frame.columns) == 10_000
+    path = tmp_path / "spam.csv"
+    path.write_text("label,text,,\nham,x,,\n")
+    assert read_files(str(path)).frame.iloc[0].tolist() == ["ham", "x", "", ""]
+
+
 def test_file_without_rows_has_its_columns(tmp_path: Path) -> None:
     path = written(
         tmp_path / "empty.parquet", pyarrow.table({"text": pyarrow.array([], pyarrow.string())})

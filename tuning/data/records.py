@@ -45,18 +45,34 @@ def csv_format(data: IO[bytes]) -> tuple[str, int]:
     `DELIMITERS` that divides the header line into several names, without dividing a name in quotes,
     and the comma if none does, as for a single column.
     """
-    head = cast("io.BufferedReader", data).peek(HEADER_BYTES)[:HEADER_BYTES]
-    # The reader of the file refuses bytes that are not UTF-8; the last character may be cut here.
-    text = head.decode("utf-8-sig", errors="replace")
+    text = _head(data)
     if named := re.match(r'"?sep=([,\t;])"?\r?\n', text):
         return named[1], 1
     for delimiter in DELIMITERS:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        header: list[str] = next(filter(None, rows), [])
+        header = _first_row(text, delimiter)
         # A wrong delimiter leaves quotes in the parts of a name that it divides.
         if len(header) > 1 and not any('"' in name for name in header):
             return delimiter, 0
     return ",", 0
+
+
+def csv_header(data: IO[bytes], delimiter: str, n_before_header: int) -> list[str]:
+    """Return the whole names of columns in the first `HEADER_BYTES` of a CSV file, which stay
+    unread.
+    """
+    lines = _head(data).splitlines(keepends=True)[n_before_header:]
+    header = _first_row("".join(lines), delimiter)
+    return header if len(lines) > 1 else header[:-1]
+
+
+def _head(data: IO[bytes]) -> str:
+    head = cast("io.BufferedReader", data).peek(HEADER_BYTES)[:HEADER_BYTES]
+    # The reader of the file refuses bytes that are not UTF-8; the last character may be cut here.
+    return head.decode("utf-8-sig", errors="replace")
+
+
+def _first_row(text: str, delimiter: str) -> list[str]:
+    return next(filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)), [])
 
 
 def header_rule(file: str | Path, delimiter: str) -> str:

@@ -3,6 +3,7 @@ columns by name.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -101,6 +102,8 @@ def _read_file(path: Path, with_lists: bool, progress: Progress | None) -> Table
 
 def _read_csv(data: IO[bytes], name: str) -> Table:
     delimiter, n_before_header = records.csv_format(data)
+    # Without a name, as after a comma at the end of each line, pandas numbers a column.
+    _require_unique(filter(None, records.csv_header(data, delimiter, n_before_header)), name)
     rule = records.header_rule(name, delimiter)
     remedy = f"Quote the {records.DELIMITERS[delimiter]}s in texts."
     try:
@@ -132,12 +135,7 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
     header = next((fields for _, fields in lines if fields != [""]), [])
     if not header:
         raise DataError(records.header_rule(name, "\t") + "; it is empty.")
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if twice:
-        raise DataError(
-            f"{name} must name each column once; {', '.join(map(repr, twice))} occurs more than"
-            " once. Rename one of them."
-        )
+    _require_unique(header, name)
     broken: list[str] = []
 
     def rows() -> Iterator[list[str]]:
@@ -148,6 +146,15 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
                 yield fields
 
     return Table(_frame(rows(), pd.Index(header)), tuple(broken))
+
+
+def _require_unique(header: Iterable[str], name: str) -> None:
+    twice = sorted(column for column, n in Counter(header).items() if n > 1)
+    if twice:
+        raise DataError(
+            f"{name} must name each column once; {', '.join(map(repr, twice))} occurs more than"
+            " once. Rename one of them."
+        )
 
 
 def _read_jsonl(data: IO[bytes], name: str, *, with_lists: bool) -> Table:
