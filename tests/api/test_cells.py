@@ -101,10 +101,17 @@ class Sized(keras_tuner.HyperModel):
 """
 
 
-def test_object_is_refused_with_a_function_that_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("item", "rule"),
+    [
+        ("Sized(7)", "must be a name, a path, a class or a function"),
+        ("Sized", r"without arguments; Sized\(\) gives: missing a required argument: 'size'"),
+    ],
+)
+def test_object_is_refused_with_a_function_that_works(item: str, rule: str, tmp_path: Path) -> None:
     cells = notebook(IMPORTS, HELPERS, WITH_ARGUMENTS)
-    with pytest.raises(SpaceError, match="must be a name, a path, a class or a function") as raised:
-        source_of(cells["Sized"](7))
+    with pytest.raises(SpaceError, match=rule) as raised:
+        source_of(eval(item, cells))
     line = "def build(hp): return Sized(...).build(hp)"
     assert line in str(raised.value)
     cell = substituted(line, "...", "7")

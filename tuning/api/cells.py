@@ -20,7 +20,7 @@ from typing import Any
 from tuning.api.inputs import content_name, write_once
 from tuning.errors import SpaceError
 from tuning.results import StudyDir
-from tuning.spaces.files import CELL_HYPERMODEL, HYPERMODEL_NAMES
+from tuning.spaces.files import CELL_HYPERMODEL, HYPERMODEL_NAMES, missing_arguments
 from tuning.spaces.keras_settings import keras_settings_lines
 
 REMEDY = "Write the hypermodel into a file, and give the path: space='my_space.py'."
@@ -46,7 +46,12 @@ def source_of(hypermodel: Any) -> str:
     if not isinstance(hypermodel, type | types.FunctionType):
         raise SpaceError(
             "space must be a name, a path, a class or a function build(hp); received"
-            f" {hypermodel!r}. {_remedy_for(hypermodel)}"
+            f" {hypermodel!r}. {_remedy_for(type(hypermodel))}"
+        )
+    if isinstance(hypermodel, type) and (missing := missing_arguments(hypermodel)):
+        raise SpaceError(
+            f"space must be a class that can be made without arguments; {hypermodel.__name__}()"
+            f" gives: {missing}. {_remedy_for(hypermodel)}"
         )
     parts = _Parts()
     parts.add(hypermodel)
@@ -61,10 +66,10 @@ def source_of(hypermodel: Any) -> str:
     return "\n\n".join(filter(None, [imports, values, *parts.definitions])) + last
 
 
-def _remedy_for(item: Any) -> str:
-    """Return what to give as `space` instead of an object that is no class and no function."""
-    name = type(item).__name__
-    if not hasattr(item, "declare_hyperparameters"):
+def _remedy_for(kind: type) -> str:
+    """Return what to give as `space` instead of an object, or of a class that needs arguments."""
+    name = kind.__name__
+    if not hasattr(kind, "declare_hyperparameters"):
         return "Give a keras_tuner.HyperModel class or a function build(hp)."
     # A function build(hp) loses `fit` and the declarations of the class; a subclass keeps them.
     return (

@@ -263,19 +263,26 @@ def find_hypermodel(module: ModuleType, *, file: str, name: str | None) -> Any:
     )
 
 
+def missing_arguments(kind: type) -> str:
+    """Return Python's sentence about the arguments that a class needs; empty if it needs none."""
+    try:
+        inspect.signature(kind).bind()
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
 def as_hypermodel(defined: Any, path: Path) -> keras_tuner.HyperModel:
     """Return a hypermodel, or an instance of a class, or a hypermodel around a function."""
     import keras_tuner
 
     if isinstance(defined, type):
-        try:
-            inspect.signature(defined).bind()
-        except TypeError as error:
+        if missing := missing_arguments(defined):
             raise SpaceError(
                 f"{path.name} must define a hypermodel that can be made without arguments;"
-                f" {defined.__name__}() gives: {error}. Write `hypermodel ="
+                f" {defined.__name__}() gives: {missing}. Write `hypermodel ="
                 f" {defined.__name__}(...)` with your arguments at the top level of the file."
-            ) from error
+            )
         defined = run_user_code(defined, doing=f"creating the hypermodel of {path.name}")
     if isinstance(defined, keras_tuner.HyperModel):
         return defined
