@@ -1,5 +1,6 @@
 """Hypermodels that are written into a file from the source that a notebook or a script has."""
 
+import functools
 import linecache
 from pathlib import Path
 from types import ModuleType
@@ -368,8 +369,10 @@ def test_attribute_that_was_set_after_its_class_is_refused() -> None:
         (np.zeros((3, 2)), r"such as n = len\(data\), and use that"),
         (keras.layers.TextVectorization(), r"Make it in build\(hp\)"),
         (keras.ops.convert_to_tensor(0.25), "Assign the numbers"),
+        (functools.partial(keras.layers.Dense, 2), "make data inside my_model"),
+        ({"lstm": keras.layers.LSTM}, "lists and dicts of numbers and texts: make data inside"),
     ],
-    ids=["array", "layer", "tensor"],
+    ids=["array", "layer", "tensor", "partial", "dict of classes"],
 )
 def test_value_that_can_not_be_written_has_a_remedy(value: Any, remedy: str) -> None:
     cells = notebook("def my_model(hp):\n    return data\n")

@@ -141,7 +141,7 @@ class _Parts:
         else:
             raise SpaceError(
                 f"{user.__name__} must use nothing but what a file can define; it uses {name}, a"
-                f" {type(value).__name__}. {_remedy_for_value(name, value)}"
+                f" {type(value).__name__}. {_remedy_for_value(name, value, user=user.__name__)}"
             )
 
 
@@ -168,11 +168,16 @@ def _with_plain_numbers(value: Any) -> Any:
     return value
 
 
-def _remedy_for_value(name: str, value: Any) -> str:
+def _remedy_for_value(name: str, value: Any, *, user: str) -> str:
     if hasattr(value, "get_config"):
         return (
             "Make it in build(hp). A TextVectorization without a vocabulary is adapted to the"
             " training texts."
+        )
+    if callable(value) or isinstance(value, dict | list | tuple | set):
+        return (
+            "A file can define functions, classes, numbers, texts, and lists and dicts of numbers"
+            f" and texts: make {name} inside {user}. Or: {REMEDY}"
         )
     return (
         f"Assign the numbers or texts that you need of it to a variable, such as n = len({name}),"
