@@ -167,6 +167,17 @@ class Wider(Mine):
     assert source.count("class Wider") == 1
 
 
+INHERITS = "\nclass In(Mine):\n    sizes = {'small': 12}\n"
+
+
+def test_class_without_a_method_of_its_own_is_written_from_the_cell_of_its_base() -> None:
+    source = source_of(notebook(IMPORTS, HELPERS, CLASS + INHERITS)["In"])
+    assert source.index("class Mine") < source.index("class In(Mine):\n    sizes = {'small': 12}")
+    assert source.endswith("hypermodel = In\n")
+    with pytest.raises(SpaceError, match="must be in the cell of its base"):
+        source_of(notebook(IMPORTS, HELPERS, CLASS, INHERITS)["In"])
+
+
 TWICE = """
 def units(hp):
     return 1

@@ -185,15 +185,22 @@ def _remedy_for_value(name: str, value: Any, *, user: str) -> str:
     )
 
 
-def _function_of(item: Callable[..., Any]) -> types.FunctionType:
+def _function_of(item: Any) -> types.FunctionType:
     if isinstance(item, types.FunctionType):
         return item
-    functions = [v for v in vars(item).values() if isinstance(v, types.FunctionType)]
+    members = [member for kind in item.__mro__ for member in vars(kind).values()]
+    functions = [
+        member
+        for member in members
+        if isinstance(member, types.FunctionType) and member.__module__ == item.__module__
+    ]
     if not functions:
         raise SpaceError(
-            f"{item.__name__} must define a method, such as build(self, hp); it has none."
+            f"{item.__name__} must define a method of its own, such as build(self, hp); it has"
+            " none."
         )
     own = f"{item.__qualname__}."
+    # The source of a class without a method of its own is searched for beside its base.
     return next((f for f in functions if f.__qualname__.startswith(own)), functions[0])
 
 
@@ -235,9 +242,12 @@ def _source(item: Callable[..., Any], function: types.FunctionType) -> str:
     if places and item.__qualname__ == item.__name__:
         first, last = (own or places)[-1]
         return "".join(lines[first - 1 : last]).rstrip("\n")
+    hint = ""
+    if isinstance(item, type) and not function.__qualname__.startswith(f"{item.__qualname__}."):
+        hint = "A class without a method of its own must be in the cell of its base. Or: "
     raise SpaceError(
         f"{item.__name__} must be defined by def or class at the top of a cell or a module, in"
-        f" source that Python has kept; its source was not found. {REMEDY}"
+        f" source that Python has kept; its source was not found. {hint}{REMEDY}"
     )
 
 
