@@ -340,7 +340,7 @@ class Models:
 def test_function_that_is_not_at_the_top_of_a_source_is_refused(item: str) -> None:
     cells = notebook(NESTED)
     exec("def without_source(hp): return None", cells)
-    with pytest.raises(SpaceError, match="must be defined by def or class at the top"):
+    with pytest.raises(SpaceError, match=r"must be defined by def or class at the top.* %%time"):
         source_of(eval(item, cells))
     assert '"top"' in source_of(cells["build"])
 

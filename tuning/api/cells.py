@@ -242,7 +242,7 @@ def _source(item: Callable[..., Any], function: types.FunctionType) -> str:
     if places and item.__qualname__ == item.__name__:
         first, last = (own or places)[-1]
         return "".join(lines[first - 1 : last]).rstrip("\n")
-    hint = ""
+    hint = "A cell that begins with %%time keeps none: remove the line. Or: "
     if isinstance(item, type) and not function.__qualname__.startswith(f"{item.__qualname__}."):
         hint = "A class without a method of its own must be in the cell of its base. Or: "
     raise SpaceError(
