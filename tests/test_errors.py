@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tuning import errors
-from tuning.errors import TuningError
+from tuning.errors import SpaceBug, TuningError
 
 CLASSES = {
     name: c
@@ -39,3 +39,9 @@ def test_drawn_tree_is_that_of_the_classes() -> None:
 def test_error_is_a_tuning_error_and_only_a_wrong_argument_is_a_value_error(name: str) -> None:
     assert issubclass(CLASSES[name], TuningError)
     assert issubclass(CLASSES[name], ValueError | TypeError) == (name == "ArgumentError")
+
+
+def test_message_of_keras_loses_its_bold_text() -> None:
+    bug = SpaceBug("\x1b[1mNo layer\x1b[0m", traceback="ValueError: \x1b[1mNo layer\x1b[0m\n")
+    assert [str(bug), bug.traceback] == ["No layer", "ValueError: No layer\n"]
+    assert bug.__notes__ == [bug.traceback]

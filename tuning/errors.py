@@ -17,6 +17,10 @@ TuningError
 Every other exception is a bug, a plain `ValueError` too: the command line shows its traceback.
 """
 
+import re
+
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")  # Keras writes bold text into its messages.
+
 
 class TuningError(Exception):
     """Base of all errors whose message contains a remedy; the command line exits with 1.
@@ -40,8 +44,8 @@ class SpaceError(TuningError): ...
 
 class SpaceBug(SpaceError):
     def __init__(self, message: str, *, traceback: str = "") -> None:
-        super().__init__(message)
-        self.traceback = traceback
+        super().__init__(_COLORS.sub("", message))
+        self.traceback = traceback = _COLORS.sub("", traceback)
         if traceback:  # Python prints it below the message, the command line by itself.
             self.add_note(traceback)
 

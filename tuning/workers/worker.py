@@ -185,8 +185,9 @@ class _WorkerState:
             return ErrorRaised(type(error).__name__, str(error), "")
         # Any other exception is a bug. The coordinator stops the study and shows the exception.
         except Exception as error:  # noqa: BLE001
-            text = f"{type(error).__name__}: {error}"
-            return ErrorRaised("bug", text, traceback.format_exc())
+            # `SpaceBug` leaves out the colors of Keras' messages.
+            plain = SpaceBug(f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+            return ErrorRaised("bug", str(plain), plain.traceback)
 
     def _declare(self, message: Declare) -> Response:
         from tuning.spaces.loading import declare
