@@ -291,6 +291,9 @@ OF_ROWS = substituted(DECLARED, OF_VOCABULARY, 'Fixed("rows", 30)')
 OF_ROWS = substituted(OF_ROWS, 'get("vocab_size")', 'get("rows")')
 
 
+TOO_FEW_ROWS = substituted(DECLARED, 'hp.get("vocab_size")', "29")
+
+
 def rows_are(rows: str) -> str:
     return substituted(SIZELESS, "vocab_size=15", f"vocab_size={rows}")
 
@@ -816,6 +819,7 @@ def build(hp):
         (IDS_OR_TEXTS, {}, "vocab_size .*allows 2"),
         # The sizes of its models
         (rows_are("hp.Int('rows', 10, 16)"), {}, "vocab_size; .* have 10 and 11 and 16"),
+        (TOO_FEW_ROWS, {}, "vocab_size must be at most 29, .*; the space declares 30"),
         (SIZELESS, {"vocab_size": 16}, "vocab_size must be at most 15, .*; received 16"),
         (FIXED_LENGTH, {"sequence_length": 5}, "sequence_length must be 6, .*; received 5"),
         (TWO_LENGTHS, {"sequence_length": 6}, "declare sequence_length; .* have 6 and 8"),
@@ -825,6 +829,22 @@ def build(hp):
 def test_space_is_refused(tmp_path: Path, text: str, fixed: dict[str, int], says: str) -> None:
     with pytest.raises(SpaceError, match=says):
         declare(write(tmp_path, text), n_classes=2, sizes=replace(SIZES, **fixed))
+
+
+@pytest.mark.parametrize(
+    ("change", "sizes"),
+    [
+        ((OF_VOCABULARY, 'Int("vocab_size", 10, 40, default=29)'), SIZES),
+        (("", ""), replace(SIZES, all_rows=29)),
+        (("", ""), replace(SIZES, vocab_size=29)),
+    ],
+    ids=["another value", "fewer words in the data", "the value of the study"],
+)
+def test_declared_vocabulary_that_fits_the_embedding_is_taken(
+    change: tuple[str, str], sizes: Sizes, tmp_path: Path
+) -> None:
+    text = TOO_FEW_ROWS.replace(*change)
+    assert declare(write(tmp_path, text), n_classes=2, sizes=sizes).declares("vocab_size")
 
 
 def test_preset_for_a_space_that_takes_none_is_refused(tmp_path: Path) -> None:

@@ -74,14 +74,19 @@ def embeddings_of_ids(model: keras.Model) -> list[keras.layers.Embedding]:
         for layer in model._flatten_layers(include_self=False)
         if isinstance(layer, keras.layers.Embedding)
     ]
-    inputs = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
-    direct = [
-        layer
-        for layer in embeddings
-        if not inputs.isdisjoint(id(t) for node in layer._inbound_nodes for t in node.input_tensors)
-    ]
     n_rows = max((layer.input_dim for layer in embeddings), default=0)
+    direct = [layer for layer in embeddings if takes_input(model, layer)]
     return direct or [layer for layer in embeddings if layer.input_dim == n_rows]
+
+
+def takes_input(model: keras.Model, layer: keras.Layer) -> bool:
+    """Return whether a layer is known to take an input of the model as it is."""
+    import keras
+
+    if isinstance(model, keras.Sequential) and layer is model.layers[0]:
+        return True  # It has no tensors before it is built.
+    inputs = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
+    return any(id(t) in inputs for node in layer._inbound_nodes for t in node.input_tensors)
 
 
 def mentions_texts(path: Path) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import SpaceError
-from tuning.inputs.kinds import FEATURES, KINDS, require_readable
+from tuning.inputs.kinds import FEATURES, IDS, KINDS, kind_of, require_readable
 from tuning.spaces.models import (
     embeddings_of_ids,
     names_of_inputs,
@@ -18,6 +18,7 @@ from tuning.spaces.models import (
     notes_on_masks,
     refuse_unknown_steps,
     refuse_vectors,
+    takes_input,
     takes_texts,
 )
 from tuning.spaces.ranges import REQUIRED, Hyperparameter
@@ -60,6 +61,7 @@ class ModelSizes:
     the length of its input. A size that the model does not have is None. A model that takes the
     texts themselves has no such sizes.
 
+    `takes_ids` is true if this embedding is known to take the token ids as they are.
     `stated_length` is the `input_length` of the model's embeddings, which Keras 3 ignores. `notes`
     contains a sentence for each way in which the model misreads its input, and `notes_on_masks` a
     sentence if a recurrent layer reads the padding.
@@ -68,6 +70,7 @@ class ModelSizes:
     vocab_size: int | None
     sequence_length: int | None
     takes_texts: bool = False
+    takes_ids: bool = False
     stated_length: int | None = None
     notes: tuple[str, ...] = ()
     notes_on_masks: tuple[str, ...] = ()
@@ -95,8 +98,11 @@ def sizes_of_model(model: Any, *, stated_length: int | None) -> ModelSizes:
             )
         refuse_vectors(model)
     inputs = [tensor for tensor in tensors if len(tensor.shape) == 2]
+    embeddings = embeddings_of_ids(model)
+    has_ids_alone = all(kind_of(name) is IDS for name in names)
     return ModelSizes(
-        vocab_size=min((layer.input_dim for layer in embeddings_of_ids(model)), default=None),
+        vocab_size=min((layer.input_dim for layer in embeddings), default=None),
+        takes_ids=has_ids_alone and all(takes_input(model, layer) for layer in embeddings),
         sequence_length=inputs[0].shape[1] if len(inputs) == 1 else None,
         stated_length=stated_length,
         notes=notes_of(model),
@@ -142,6 +148,7 @@ def with_sizes(
     """Return hyperparameters with the sizes that a user fixes and the sizes that are missing, and a
     sentence about the source of each missing size: the user, the models, or the data.
     """
+    _require_rows(items, sizes, models, space=space)
     items = tuple(
         Hyperparameter(name=item.name, kind="fixed", default=fixed, conditions=item.conditions)
         if (fixed := sizes.fixed(item.name)) is not None
@@ -165,6 +172,24 @@ def with_sizes(
             items = (*items, Hyperparameter(name=name, kind="fixed", default=value))
             notes.append(f"{space} declares no {name}: it is {value}, {source}.")
     return items, tuple(notes)
+
+
+def _require_rows(
+    items: Sequence[Hyperparameter], sizes: Sizes, models: Sequence[ModelSizes], *, space: str
+) -> None:
+    """Refuse a default of the vocabulary that the model of the defaults, the first, has too few
+    rows for. A model of other values may have more.
+    """
+    rows = models[0].vocab_size if models and models[0].takes_ids else None
+    if rows is None or sizes.vocab_size is not None:
+        return
+    for item in items:
+        default = item.default if item.name == "vocab_size" and not item.conditions else None
+        if isinstance(default, int) and min(default, sizes.all_rows) > rows:
+            raise SpaceError(
+                f"vocab_size must be at most {rows}, the rows of the embedding in {space}; the"
+                f" space declares {default}."
+            )
 
 
 def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) -> tuple[int, str]:
