@@ -35,6 +35,7 @@ from tuning.search.tune import Budget, _left
 from tuning.spaces.hyperparameters import defaults, key
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, Values
+from tuning.spaces.sizes import USUAL_LENGTH
 from tuning.study.coordinators import Coordinators, requested_n_trials, set_n_trials
 from tuning.study.gain import MIN_DRAWN_OF_END, N_MORE
 from tuning.study.trials import values_of
@@ -375,6 +376,17 @@ def test_bug_in_the_search_space_stops_the_search_and_all_is_queued_again(
     reasons = [trial.user_attrs.get("reason") for trial in run.trials[:2]]
     assert reasons == [None if n_workers == 1 else "interrupted", "bug"]
     assert f"{BUG.message}\n\n{traceback}" in run.session.folder.error_path(1).read_text()
+
+
+@pytest.mark.parametrize("message", ["Negative dimension size", "output is zero or negative", ""])
+def test_layers_that_need_longer_texts_name_the_length_that_was_taken_from_the_data(
+    message: str, make: Make
+) -> None:
+    note = f"mine declares no sequence_length: it is 16, {USUAL_LENGTH}."
+    space = replace(SPACE, notes=("another note.", note))
+    with pytest.raises(SpaceBug) as raised:
+        make(sends(replace(BUG, message=message)), space=space).go(1)
+    assert (f"{note} For longer texts, give sequence_length" in str(raised.value)) == bool(message)
 
 
 def test_search_ends_when_all_trials_fail_one_after_the_other(make: Make) -> None:

@@ -19,6 +19,7 @@ from tuning.outcomes import FailureReason, StopReason
 from tuning.search.open_trials import OpenTrial, OpenTrials
 from tuning.search.session import Session
 from tuning.search.writer import StudyWriter, describe
+from tuning.spaces.sizes import advice_on_length
 from tuning.study.trials import attributes_of
 from tuning.training.result import FitResult
 from tuning.workers.messages import Ending, ErrorRaised, ModelRefused, TrainingEnded, TrainingFailed
@@ -224,6 +225,7 @@ class TrialEnds:
         where = f" The traceback is in {path}." if error.traceback else ""
         raise SpaceBug(
             f"Trial {opened.number} ({values}) stopped the study: {error.message}{where} Correct"
-            " the space, then search again (keep_going continues without such trials).",
+            " the space, then search again (keep_going continues without such trials)."
+            f"{advice_on_length(self._session.space.notes, error.message)}",
             traceback=error.traceback,
         )

@@ -5,6 +5,7 @@ fixes from outside.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ from tuning.spaces.ranges import REQUIRED, Hyperparameter
 
 if TYPE_CHECKING:
     import keras
+
+
+USUAL_LENGTH = "the 95th percentile of the training texts' lengths"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,4 +228,14 @@ def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) 
     stated = {model.stated_length for model in models} - {None}
     if len(stated) == 1 and (length := stated.pop()):
         return length, "the input_length of the model's Embedding"
-    return sizes.usual_length, "the 95th percentile of the training texts' lengths"
+    return sizes.usual_length, USUAL_LENGTH
+
+
+def advice_on_length(notes: Sequence[str], message: str) -> str:
+    """Return what to do about an error of a layer that needs longer texts, if their length was
+    taken from the data; empty for other errors.
+    """
+    note = next((note for note in notes if note.endswith(f"{USUAL_LENGTH}.")), "")
+    if not note or not re.search("negative dimension|zero or negative", message, re.IGNORECASE):
+        return ""
+    return f" {note} For longer texts, give sequence_length, and study another name."
