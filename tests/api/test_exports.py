@@ -99,6 +99,11 @@ def test_other_values_than_a_list_of_texts_are_refused(
         tuning.load_export(onnx_export).predict(texts)
 
 
+def test_text_for_probabilities_is_refused(onnx_export: Path) -> None:
+    with pytest.raises(ArgumentError, match="probabilities must be True or False; received 'no'"):
+        tuning.load_export(onnx_export).predict(["good"], probabilities="no")  # type: ignore[arg-type]
+
+
 def test_text_without_a_probability_is_named_with_its_position(
     onnx_export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

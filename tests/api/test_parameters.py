@@ -15,7 +15,7 @@ import pytest
 
 import tuning
 from tests.studies import Setting
-from tuning.api.parameters import plain_numbers
+from tuning.api.parameters import plain_values
 from tuning.config import Data, Limits, Workers, number_or_auto
 from tuning.display.console import console
 from tuning.errors import ArgumentError, StorageError, TuningError
@@ -53,6 +53,8 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
         ({"study": Path("x")}, "received PosixPath('x')"),
         ({"results": None}, "results must be the path of a folder; received None"),
         ({"limits": {"trial_seconds": 3}}, "limits must be Limits(...)"),
+        ({"confirm": "no"}, "confirm must be True or False; received 'no'"),
+        ({"resplit": "0"}, "resplit must be True or False; received '0'"),
         ({"data": [{"text": "good"}]}, "data must be a data frame of pandas, a path or a name"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -140,6 +142,8 @@ def test_interrupted_search_ends_a_script_and_not_the_cells_of_a_notebook(
         (lambda study: study.log_to("other:place"), "log_to must be mlflow:URI"),
         (lambda study: study.log_to(), "log_to must name a tracker"),
         (lambda study: study.import_kerastuner("gone"), "project must be the folder"),
+        (lambda study: study.import_kerastuner("gone", as_finished="no"), "as_finished must be"),
+        (lambda study: study.import_optuna("x", "s", as_finished="no"), "as_finished must be"),
         (lambda study: study.import_optuna("sqlite:///gone.db", "s"), "source must be the URL"),
         (lambda study: study.import_optuna("sqlite:///gone.db"), "a URL without a name"),
         (lambda study: study.confirm(pruned=-1), "pruned must be"),
@@ -192,7 +196,7 @@ def check(call: Callable[[], object], kind: type[TuningError], message: str) -> 
     assert not re.search(r"(?<!`)--[a-z]", str(raised.value))
 
 
-@plain_numbers
+@plain_values
 def taken(
     epochs: int | None = None, share: float = 1.0, name: str = "", *, most: int = 1
 ) -> tuple[object, ...]:
@@ -229,6 +233,15 @@ def test_numbers_of_numpy_and_whole_floats_are_converted(
 def test_values_that_are_no_numbers_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         taken(**arguments)
+
+
+@pytest.mark.parametrize("given", [np.True_, 1, False, None])
+def test_booleans_of_numpy_are_converted(given: Any) -> None:
+    @plain_values
+    def same(flag: bool | None) -> bool | None:
+        return flag
+
+    assert repr(same(given)) == repr(None if given is None else bool(given))
 
 
 @pytest.mark.parametrize(

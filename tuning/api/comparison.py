@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from tuning.api.cells import space_place
 from tuning.api.inputs import data_stem, source_of
-from tuning.api.parameters import folder_of, limits_of, plain_numbers, workers_of
+from tuning.api.parameters import folder_of, limits_of, plain_values, workers_of
 from tuning.api.study import Study
 from tuning.api.tracking import require_trackers, watching
 from tuning.commands import repeated
@@ -206,7 +206,7 @@ def _settings(
     return settings, wanted if is_new else config.train.n_folds
 
 
-@plain_numbers
+@plain_values
 def compare(
     spaces: str | Sequence[Any] = (),
     data: str | Path | pd.DataFrame | Data | None = None,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from tuning.api.parameters import folder_of
+from tuning.api.parameters import folder_of, plain_values
 from tuning.display.console import console, warn
 from tuning.display.logs import import_optuna, logging_to
 from tuning.display.progress import steps
@@ -98,6 +98,7 @@ class Export:
         entries = sorted(named_entries(document).items(), key=lambda entry: entry[1] is not best)
         return pd.DataFrame([_row(name, scores) for name, scores in entries])
 
+    @plain_values
     def predict(self, texts: Iterable[str], *, probabilities: bool = False) -> pd.DataFrame:
         """Return a data frame with a row for each text and the columns text, label, probability,
         which is the probability of the label, and problem. The problem is how many tokens of the

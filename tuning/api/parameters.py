@@ -16,9 +16,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def plain_numbers(function: Callable[P, T]) -> Callable[P, T]:
+def plain_values(function: Callable[P, T]) -> Callable[P, T]:
     """Give a function Python's own numbers: a number of NumPy is converted, and so is a float such
-    as 1e6 that is given for an integer. Other values given for a number are refused.
+    as 1e6 that is given for an integer. Other values given for a number are refused, and so are
+    texts such as "no" that are given for True or False.
     """
     signature = inspect.signature(function)
     # Annotations are texts, because some of their types are imported for mypy alone.
@@ -36,6 +37,10 @@ def plain_numbers(function: Callable[P, T]) -> Callable[P, T]:
         for name, value in bound.arguments.items():
             if kinds[name] in ("int", "float") and value is not None:
                 bound.arguments[name] = as_number(name, value, is_integer=kinds[name] == "int")
+            if kinds[name] == "bool" and value is not None:
+                if value not in (True, False):  # Values of NumPy, 0 and 1 are equal to them.
+                    raise ArgumentError(f"{name} must be True or False; received {value!r}.")
+                bound.arguments[name] = bool(value)
         return function(*bound.args, **bound.kwargs)
 
     return called

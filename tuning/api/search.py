@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.api import cells
 from tuning.api.inputs import default_study, source_of
-from tuning.api.parameters import folder_of, limits_of, plain_numbers, workers_of
+from tuning.api.parameters import folder_of, limits_of, plain_values, workers_of
 from tuning.api.tracking import watching
 from tuning.commands import typed
 from tuning.config import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tuning.api.study import Study
 
 
-@plain_numbers
+@plain_values
 def tune(
     data: str | Path | pd.DataFrame | Data | None = None,
     *,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tuning.api.parameters import folder_of, limits_of, plain_numbers, workers_of
+from tuning.api.parameters import folder_of, limits_of, plain_values, workers_of
 from tuning.api.tracking import watching
 from tuning.config import Limits, Workers, given
 from tuning.display.console import end_script, warn
@@ -196,7 +196,7 @@ class Study:
         study = self._read()
         return study_html(self.name, study.summary, study.space, study.confirmation)
 
-    @plain_numbers
+    @plain_values
     def confirm(
         self,
         *,
@@ -269,7 +269,7 @@ class Study:
 
         return write_report(self._read(), slice_column=slice_column)[0]
 
-    @plain_numbers
+    @plain_values
     def export(
         self,
         path: str | Path | None = None,
@@ -358,6 +358,7 @@ class Study:
 
         track(trackers, self._read())
 
+    @plain_values
     def import_kerastuner(self, project: str | Path, *, as_finished: bool = False) -> WarmStart:
         """Queue the configurations of a KerasTuner project in a study, the best first.
 
@@ -376,6 +377,7 @@ class Study:
                 target, Path(project).expanduser(), as_finished=as_finished
             )
 
+    @plain_values
     def import_optuna(
         self,
         source: str | optuna.Study | Study,
