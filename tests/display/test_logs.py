@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
 import pytest
 
 from tuning.display.logs import logging_to
+from tuning.errors import StudyError
 from tuning.results import StudyDir
 
 
@@ -35,6 +37,15 @@ def test_loggers_are_as_before_after_a_call(tmp_path: Path) -> None:
         assert state() != before
     assert state() == before
     assert "a line of Optuna" in (tmp_path / "tuning.log").read_text()
+
+
+def test_second_call_in_the_process_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
+    with logging_to(StudyDir(tmp_path / "a")), ThreadPoolExecutor() as threads:
+        second = threads.submit(lambda: logging_to(StudyDir(tmp_path / "b")).__enter__())
+        with pytest.raises(StudyError, match="one search, confirmation or export at a time"):
+            second.result()
+    with logging_to(StudyDir(tmp_path / "b")):
+        pass
 
 
 def test_log_that_can_not_be_opened_loses_its_lines(tmp_path: Path) -> None:

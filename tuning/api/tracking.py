@@ -41,8 +41,8 @@ def watching(
         warn(f"{_sentence(target, reason)} The search loses nothing; {later} writes it later.")
 
     targets = require_trackers(log_to)
-    trackers = [Follower(target, folder, on_failure=partial(fail, target)) for target in targets]
     with logging_to(folder):
+        trackers = [Follower(each, folder, on_failure=partial(fail, each)) for each in targets]
         try:
             with Display(folder.name, metric=metric) as display:
                 # The log comes first: an exception of a later subscriber ends the search.

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+from tuning.errors import StudyError
 from tuning.results import StudyDir
 from tuning.text import visible
+
+# The loggers, and standard error during an export, are redirected for the whole process.
+_CALL = threading.Lock()
 
 
 @contextlib.contextmanager
 def logging_to(folder: StudyDir) -> Iterator[None]:
-    """Write the log lines of the block to the study's log file, if the study's folder exists."""
+    """Write the log lines of the block to the study's log file, if the study's folder exists.
+
+    Raises:
+        StudyError: another thread is in such a block.
+    """
     import_optuna()
     import optuna
 
-    with warnings.catch_warnings():
+    with _alone_in_process(), warnings.catch_warnings():
         # Optuna marks functions as experimental that have existed for years.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         # Optuna's own handler would print a line for each trial between the lines of the command.
@@ -40,6 +49,19 @@ def logging_to(folder: StudyDir) -> Iterator[None]:
             # Optuna's own handler must print the trials of a study that the user creates later.
             of_optuna.handlers[:], of_optuna.propagate = own_handlers, propagates
             of_tuning.setLevel(level)
+
+
+@contextlib.contextmanager
+def _alone_in_process() -> Iterator[None]:
+    if not _CALL.acquire(blocking=False):
+        raise StudyError(
+            "A process can run one search, confirmation or export at a time; another thread of"
+            " this process runs one. Wait for it, or start another process."
+        )
+    try:
+        yield
+    finally:
+        _CALL.release()
 
 
 def import_optuna() -> None:
