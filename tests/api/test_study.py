@@ -5,6 +5,7 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -35,6 +36,15 @@ def test_best_has_its_configuration_and_value(study: tuning.Study, finished: Fin
     assert best.hyperparameters.items() >= expected.params.items()
     assert best.hyperparameters["learning_rate"] == 0.05
     assert (best.is_confirmed, best.mean, best.interval) == (False, None, None)
+
+
+def test_place_of_moved_data_must_be_a_path(study: tuning.Study) -> None:
+    frame: Any = pd.DataFrame({"text": ["good"]})
+    for call in (study.confirm, study.export):
+        with pytest.raises(ArgumentError, match="have moved; received a DataFrame"):
+            call(data=frame)
+        with pytest.raises(ArgumentError, match="data_dir must be the path of a folder"):
+            call(data_dir=3)
 
 
 def test_trials_are_a_data_frame(study: tuning.Study) -> None:

@@ -13,7 +13,7 @@ from tuning.api.tracking import watching
 from tuning.config import Limits, Workers, given
 from tuning.display.console import end_script, warn
 from tuning.display.logs import import_optuna
-from tuning.errors import TrackerError
+from tuning.errors import ArgumentError, TrackerError
 from tuning.results import ResultsDir, StudyDir, as_opened
 
 if TYPE_CHECKING:
@@ -88,9 +88,13 @@ class Study:
     ) -> StudyHandle:
         from tuning.study.handle import StudyHandle
 
-        moved = given(
-            data=data and str(data), data_dir=data_dir and str(Path(data_dir).expanduser())
-        )
+        if not isinstance(data, str | Path | None):
+            raise ArgumentError(
+                "data must be the path of the study's files, which have moved; received a"
+                f" {type(data).__name__}."
+            )
+        folder = None if data_dir is None else str(folder_of("data_dir", data_dir))
+        moved = given(data=None if data is None else str(data), data_dir=folder)
         return StudyHandle(self._results, self._folder, self._storage_url, moved)
 
     def __repr__(self) -> str:

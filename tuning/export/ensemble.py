@@ -206,7 +206,8 @@ def choose_members(
     if not any(repeat.trial == number for repeat in repeats):
         confirmation = chosen.confirmation
         seeds = len(confirmation.seeds) + 1
-        more = typed("confirm", **of_study(chosen.study.folder.path), seeds=seeds)
+        place = {**of_study(chosen.study.folder.path), **chosen.study.moved}
+        more = typed("confirm", **place, seeds=seeds)
         raise StudyError(
             "An ensemble must have predictions of the confirmed best; the confirmation of"
             f" {chosen.study.name!r} has kept those of {len(repeats)} repeats, and none of trial"

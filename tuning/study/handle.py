@@ -80,7 +80,7 @@ class StudyHandle:
     @property
     def confirm_remedy(self) -> str:
         """What confirms the study. A search with more trials is followed by a confirmation."""
-        place = of_study(self.folder.path)
+        place = {**of_study(self.folder.path), **self.moved}
         if self.confirmation is None and self.summary.n_confirmable < MIN_COMPLETE:
             return f"Type `{typed('tune', **place, n_trials='N')}` with a larger number"
         return f"Type `{typed('confirm', **place)}`"
