@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuning.commands import typed
@@ -15,13 +15,6 @@ _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 def safe_name(text: str) -> str:
     """Return a text as a part of a study's name: each other character becomes `_`."""
     return "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "_" for c in text)
-
-
-def as_opened(path: Path, absolute: Path) -> Path:
-    """Return a path as the user gave it, which messages show, while it leads to `absolute`; return
-    `absolute` after the working directory has changed.
-    """
-    return path if path.absolute() == absolute else absolute
 
 
 def staged(path: Path) -> Path:
@@ -83,6 +76,17 @@ class StudyDir:
 @dataclass(frozen=True)
 class ResultsDir:
     path: Path
+    _absolute: Path = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_absolute", self.path.absolute())
+
+    @property
+    def current(self) -> ResultsDir:
+        """The same folder, also after the working directory has changed. Its path is the one that
+        the user gave, which messages show, while this leads to the folder.
+        """
+        return self if self.path.absolute() == self._absolute else ResultsDir(self._absolute)
 
     @property
     def database_path(self) -> Path:

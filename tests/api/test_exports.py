@@ -100,8 +100,9 @@ def test_other_values_than_a_list_of_texts_are_refused(
 
 
 def test_text_for_probabilities_is_refused(onnx_export: Path) -> None:
+    text: Any = "no"
     with pytest.raises(ArgumentError, match="probabilities must be True or False; received 'no'"):
-        tuning.load_export(onnx_export).predict(["good"], probabilities="no")  # type: ignore[arg-type]
+        tuning.load_export(onnx_export).predict(["good"], probabilities=text)
 
 
 def test_text_without_a_probability_is_named_with_its_position(

@@ -20,7 +20,7 @@ from tuning.display.logs import import_optuna
 from tuning.display.progress import steps
 from tuning.display.tables import print_spaces
 from tuning.errors import ArgumentError, SpaceError, StudyError
-from tuning.results import ResultsDir, StudyDir, as_opened
+from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import find_space, short_name
 
 if TYPE_CHECKING:
@@ -56,15 +56,14 @@ class Comparison:
     """
 
     def __init__(self, name: str, results: ResultsDir, *, storage: str | None = None) -> None:
-        self.name, self._storage = name, storage
-        self._given, self._absolute = results.path, results.path.absolute()
+        self.name, self._opened_in, self._storage = name, results, storage
 
     def __repr__(self) -> str:
         return f"Comparison({self.name!r}, {str(self._results.path)!r})"
 
     @property
     def _results(self) -> ResultsDir:
-        return ResultsDir(as_opened(self._given, self._absolute))
+        return self._opened_in.current
 
     @property
     def studies(self) -> dict[str, Study]:

@@ -14,7 +14,7 @@ from tuning.config import Limits, Workers, given
 from tuning.display.console import end_script, warn
 from tuning.display.logs import import_optuna
 from tuning.errors import ArgumentError, TrackerError
-from tuning.results import ResultsDir, StudyDir, as_opened
+from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
     import optuna
@@ -72,12 +72,12 @@ class Study:
     def __init__(
         self, folder: StudyDir, results: ResultsDir, *, storage: str | None = None
     ) -> None:
-        self._name, self._given, self._absolute = folder.name, results.path, results.path.absolute()
+        self._name, self._opened_in = folder.name, results
         self._storage_url = results.storage_url(storage)
 
     @property
     def _results(self) -> ResultsDir:
-        return ResultsDir(as_opened(self._given, self._absolute))
+        return self._opened_in.current
 
     @property
     def _folder(self) -> StudyDir:

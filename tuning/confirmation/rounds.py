@@ -284,7 +284,7 @@ class Confirmation:
 
     def _with_early(self, seed: int) -> Self:
         """Return the confirmation with the early repeat of the current round's seed."""
-        assert self.baseline is not None  # for mypy: no other finalist has early repeats
+        assert self.baseline is not None  # for mypy: only a baseline has early repeats
         early = {each: repeat for each, repeat in self.early.items() if each != seed}
         return replace(self, early=early).with_repeat(
             self.baseline.trial, seed, **vars(self.early[seed])

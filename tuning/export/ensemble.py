@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from tuning.commands import of_study, typed
+from tuning.commands import typed
 from tuning.config import SPLITS, exceeded, is_keras_file
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import trained_of
@@ -206,8 +206,7 @@ def choose_members(
     if not any(repeat.trial == number for repeat in repeats):
         confirmation = chosen.confirmation
         seeds = len(confirmation.seeds) + 1
-        place = {**of_study(chosen.study.folder.path), **chosen.study.moved}
-        more = typed("confirm", **place, seeds=seeds)
+        more = typed("confirm", **chosen.study.place, seeds=seeds)
         raise StudyError(
             "An ensemble must have predictions of the confirmed best; the confirmation of"
             f" {chosen.study.name!r} has kept those of {len(repeats)} repeats, and none of trial"

@@ -59,8 +59,8 @@ if TYPE_CHECKING:
 # Number of tokens of a text with which an own `fit` is tried before the data are known.
 N_TRIED_TOKENS = 8
 MAX_BUILDS = 100  # maximum number of conditional scopes of a space that has to be explored
-# Maximum number of further builds, in which a value differs from its default: enough for 32 layers
-# that each have a boolean and a choice of three texts. A build of 20 dense layers takes 0.1 s.
+# Maximum number of further builds, in which a value differs from its default: enough for 32 layers,
+# each with a boolean and a choice of three texts. Building 20 dense layers takes 0.1 s.
 MAX_VARIATIONS = 120
 # An integer up to this value may be the number of layers, which decides which names a loop
 # declares. A larger integer is a size. KerasTuner's documentation has loops of up to 20 layers.

@@ -84,7 +84,7 @@ def takes_input(model: keras.Model, layer: keras.Layer) -> bool:
     import keras
 
     if isinstance(model, keras.Sequential) and layer is model.layers[0]:
-        return True  # It has no tensors before it is built.
+        return True  # A Sequential that is not built has no tensors.
     inputs = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
     return any(id(t) in inputs for node in layer._inbound_nodes for t in node.input_tensors)
 

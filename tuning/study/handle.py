@@ -78,12 +78,16 @@ class StudyHandle:
         return Confirmation.load(self.folder)
 
     @property
+    def place(self) -> dict[str, object]:
+        """The values with which a command finds the study and its data."""
+        return {**of_study(self.folder.path), **self.moved}
+
+    @property
     def confirm_remedy(self) -> str:
         """What confirms the study. A search with more trials is followed by a confirmation."""
-        place = {**of_study(self.folder.path), **self.moved}
         if self.confirmation is None and self.summary.n_confirmable < MIN_COMPLETE:
-            return f"Type `{typed('tune', **place, n_trials='N')}` with a larger number"
-        return f"Type `{typed('confirm', **place)}`"
+            return f"Type `{typed('tune', **self.place, n_trials='N')}` with a larger number"
+        return f"Type `{typed('confirm', **self.place)}`"
 
     @cached_property
     def test_scores(self) -> TestDocument | None:

@@ -95,9 +95,9 @@ def _assign(saved: Mapping[str, Array], variables: list[keras.Variable], *, sour
         )
     for number, variable in enumerate(variables):
         value = saved[f"{number:03d}"]
-        # In earlier versions the tables of `ngram_logits` had `ngram_vocab_size` rows, also where
-        # the data have fewer n-grams. The last rows were never read. The names of the optimizer's
-        # variables contain those of the tables.
+        # Earlier versions gave the tables of n-grams `ngram_vocab_size` rows, also for data with
+        # fewer n-grams. No text reads the rows beyond, so they are left out. The optimizer's
+        # variables have the name of their table in their paths.
         if RATIOS in variable.path or WEIGHTS in variable.path:
             value = value[: variable.shape[0]]
         variable.assign(value)

@@ -208,7 +208,8 @@ class Predictor:
         return tf.function(self._predict_step, input_signature=[signature], autograph=False)
 
     def _predict_step(self, batch: Any) -> Any:
-        # As the loss and an export; a `predict_step` of the user may return something else.
+        # Not `predict_step`: the loss and an export do not call it, and the user may have changed
+        # what it returns.
         outputs = self._model(batch, training=False)
         if self._to_probabilities is None:
             return outputs
