@@ -359,7 +359,7 @@ def test_the_data_of_a_study_name_its_weights(page: str) -> None:
 
 
 def test_search_spaces_of_a_comparison_are_a_section() -> None:
-    wide = replace(confirmed("wide", 0.8), study="wide")
+    wide = replace(confirmed("wide", 0.8, [0.0, 0.001, -0.001, 0.0, 0.0]), study="wide")
     spaces = [confirmed("<b>", 0.9), wide, unconfirmed("c")]
     text = wide_page(Measured(spaces=spaces))
     _, _, after = text.partition("<h2>Other search spaces on the same data</h2>")

@@ -38,7 +38,17 @@ def test_lead_without_a_shared_seed_is_the_difference_of_the_means_without_an_in
 def test_small_lead_is_shown_with_the_decimal_places_of_the_values() -> None:
     spaces = [confirmed("a", 0.8704), confirmed("b", 0.87)]
     assert spaces[0].lead_over(spaces[1]).scale == pytest.approx(0.8704)
-    assert space_rows(spaces)[1][1][2] == "+0.0004 [+0.0004, +0.0004]"
+    assert space_rows(spaces)[1][1][2] == "+0.0004"
+
+
+def test_difference_that_is_the_same_on_each_seed_shows_no_space_to_be_better() -> None:
+    best, other = confirmed("a", 0.90), confirmed("b", 0.80, n_parameters=10)
+    answer, reason, more = choice([best, other])
+    assert answer == "Choose a: no other search space was shown to be as good."
+    assert reason.endswith(" over 5 fresh seeds: against b +0.1000.")
+    assert "whether b is worse" in more
+    equal = best.lead_over(replace(other, repeats=best.repeats))
+    assert equal.signed == "+0.0000 [+0.0000, +0.0000]"
 
 
 def test_lead_over_fresh_splits_allows_for_the_rows_that_they_share() -> None:
@@ -80,7 +90,8 @@ def test_space_that_differs_too_much_to_tell_is_not_chosen() -> None:
 
 def test_lower_values_are_better_for_a_loss() -> None:
     losses = [
-        replace(confirmed(name, mean), metric="val_loss") for name, mean in [("a", 0.2), ("b", 0.3)]
+        replace(confirmed(name, mean, [change, 0.0, -change]), metric="val_loss")
+        for name, mean, change in [("a", 0.2, 0.0), ("b", 0.3, 0.001)]
     ]
     answer, reason = choice(losses)
     assert answer == "Choose a: it is better than each other search space."
@@ -98,7 +109,7 @@ def test_table_leaves_out_what_no_study_has() -> None:
     header, rows = space_rows([confirmed("a", 0.90), confirmed("b", 0.80), unconfirmed("c")])
     assert header[-1] == "seconds"
     assert rows[0][:3] == ["a", "0.9000 [0.8991, 0.9009]", ""]
-    assert rows[1][2] == "+0.1000 [+0.1000, +0.1000]"
+    assert rows[1][2] == "+0.1000"
     assert rows[2][:3] == ["c", "not confirmed", ""]
     measured, rows = space_rows([confirmed("a", 0.90, latency_ms=1.25)])
     assert (measured[-1], rows[0][-1]) == ("latency ms", "1.25")

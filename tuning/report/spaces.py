@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from tuning.commands import typed
+from tuning.confirmation.rounds import MIN_CHANGE
 from tuning.errors import StorageError, StudyError
 from tuning.evaluation.statistics import Interval, Verdict, as_shown, mean_interval
 from tuning.metrics import metric_text, sign
@@ -48,7 +49,8 @@ class SpaceResult:
 
     def lead_over(self, other: SpaceResult) -> Interval:
         """Return the mean difference on shared seeds and folds, with Student's interval of paired
-        values; without any, the difference of the means, with bounds that are NaN.
+        values; without any, the difference of the means, with bounds that are NaN. Differences that
+        are equal, except for 0, have no interval either.
         """
         shared = sorted(set(self.repeats) & set(other.repeats))
         own, mean = (statistics.fmean(each.repeats.values()) for each in (self, other))
@@ -56,7 +58,10 @@ class SpaceResult:
             return Interval(own - mean, math.nan, math.nan, own)
         differences = [self.repeats[seed] - other.repeats[seed] for seed in shared]
         lead = mean_interval(differences, overlap=max(self.overlap, other.overlap))
-        return replace(lead, scale=own)
+        lead = replace(lead, scale=own)
+        # Equal differences do not say what other seeds or rows would give.
+        is_same = lead.high - lead.low < MIN_CHANGE and lead.verdict() is not Verdict.UNCLEAR
+        return replace(lead, low=math.nan, high=math.nan) if is_same else lead
 
 
 def study_name(comparison: str, space: str) -> str:
