@@ -26,6 +26,17 @@ def test_the_interval_of_the_test_scores_is_of_the_metric_of_the_study(
     assert interval in text
 
 
+def test_small_score_has_the_digits_that_it_has_beside_its_interval(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    best = EXPORT.scores["best"]
+    small = {"test": {**best.test, "f1": 0.0004}}
+    bounds = {"test_intervals": {**best.test_intervals, "f1": (-0.02, 0.03)}}
+    scores = {**EXPORT.scores, "best": replace(best, **small, **bounds)}
+    print_test_scores(replace(EXPORT, scores=scores, comparisons={}))
+    assert " 0.0004 │" in capsys.readouterr().out
+
+
 def test_table_of_a_confirmation_in_a_notebook_breaks_no_number(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,7 +30,9 @@ from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import BEST, SINGLE
 from tuning.inputs.corpus import Corpus
 from tuning.report.quality import (
+    Point,
     confusion_figure,
+    points_figure,
     points_on_test,
     read_quality,
     slices_figure,
@@ -75,6 +77,11 @@ def confirm_best(setting: Setting, summary: Summary, *, overlap: float = 0.0) ->
     path = setting.folder.repeat_path(number, 1, is_resplit=overlap > 0)
     path.parent.mkdir(exist_ok=True)
     return path
+
+
+def test_value_in_a_figure_has_the_digits_that_it_has_beside_its_interval() -> None:
+    figure = points_figure([Point("m", Interval(0.0004, -0.02, 0.03), "red")], title="R²")
+    assert figure.layout.annotations[0].text == "m: 0.0004"
 
 
 def test_predictions_are_those_of_the_newest_evaluation(copied: Setting) -> None:

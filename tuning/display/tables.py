@@ -131,7 +131,7 @@ def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:
 
 def print_test_scores(manifest: FullManifest) -> None:
     from tuning.evaluation.scores import ModelScores
-    from tuning.evaluation.statistics import interval_text
+    from tuning.evaluation.statistics import interval_text, value_text
     from tuning.evaluation.test_split import named_entries
     from tuning.report.sentences import export_sentences
 
@@ -140,7 +140,7 @@ def print_test_scores(manifest: FullManifest) -> None:
     rows = []
     for name, model in named_entries(manifest).items():
         epochs = f"{model.epochs:g}" if isinstance(model, ModelScores) else ""
-        values = (interval_text(model.test.get(metric.name), None, None) for metric in others)
+        values = (value_text(*model.interval(metric.name)) for metric in others)
         rows.append([name, epochs, interval_text(*model.interval(first.name)), *values])
     title = f"Test split, {manifest.n_rows['test']:,} texts, 95 % intervals"
     header = ["model", "epochs", first.label, *(metric.label for metric in others)]

@@ -89,6 +89,11 @@ def interval_text(value: float | None, low: float | None, high: float | None) ->
     return f"{value:.{n}f} [{low:.{n}f}, {high:.{n}f}]"
 
 
+def value_text(value: float | None, low: float | None, high: float | None) -> str:
+    """Return a value alone, with the decimal places that it has beside its interval."""
+    return interval_text(value, low, high).partition(" ")[0]
+
+
 def as_shown(difference: Interval) -> Interval:
     """Return a difference rounded to the digits that sentences show."""
     numbers, n = (difference.value, difference.low, difference.high), n_decimals(difference.scale)

@@ -23,11 +23,10 @@ from tuning.evaluation.out_of_sample import kept_predictions
 from tuning.evaluation.predictions import NOT_TEST, Column, Predictions, read_predictions
 from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.slices import Slice, accuracy_on, calibration
-from tuning.evaluation.statistics import Interval
+from tuning.evaluation.statistics import Interval, value_text
 from tuning.evaluation.test_split import BEST, SINGLE, exported_name, named_entries
 from tuning.evaluation.thresholds import with_thresholds
 from tuning.inputs.corpus import Corpus
-from tuning.metrics import metric_text
 from tuning.report.figures import LAYOUT, error_bars
 from tuning.report.html_parts import plain
 from tuning.report.tables import with_best
@@ -152,7 +151,8 @@ def points_figure(
     # The top margin is for Plotly's buttons, which would cover the first name.
     figure.update_layout(showlegend=False, margin={"l": 12, "r": 24, "t": 34, "b": 50})
     for row, point in zip(rows, points, strict=True):
-        shown = point.score if with_bounds else metric_text(point.score.value)
+        score = point.score
+        shown = score if with_bounds else value_text(score.value, score.low, score.high)
         figure.add_scatter(
             x=[point.score.value],
             y=[row],
