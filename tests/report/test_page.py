@@ -25,7 +25,7 @@ from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.documents import unstructure
 from tuning.evaluation.predictions import Predictions, column_of
-from tuning.evaluation.scores import Mistake
+from tuning.evaluation.scores import ChosenThreshold, Mistake
 from tuning.evaluation.test_split import EVALUATIONS
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.data_card import DataCard
@@ -332,6 +332,25 @@ def test_the_first_figure_is_of_the_metric_of_the_study(metric: str, shown: str)
     text = wide_page(metric=metric)
     assert f'"{shown} on the test split"' in text
     assert f"<p class=soft>{shown.capitalize()} on the 36 texts of the test split" in text
+
+
+@pytest.mark.parametrize("has_threshold", [False, True])
+def test_the_first_figure_names_the_rule_of_the_models_without_the_threshold(
+    has_threshold: bool,
+) -> None:
+    chosen = {"positive": ChosenThreshold(thresholds=(0.2,), criterion="f1")}
+    study = many_trials(6)
+    test = replace(TEST_SCORES, chosen_thresholds=chosen if has_threshold else {})
+    text = page_of(
+        study,
+        summarize(study, metric="val_accuracy"),
+        space=MANY_SPACE,
+        record=RECORD,
+        card=CARD,
+        measured=Measured(test=test),
+    )
+    said = "with its own thresholds, the other models at 0.5." in text.partition("<h2>")[0]
+    assert said is has_threshold
 
 
 def test_page_counts_an_evaluation_of_an_export_that_was_killed_later() -> None:
