@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from tests.browser import Browser
@@ -84,16 +84,18 @@ def test_value_below_zero_and_hyperparameter_with_the_name_of_a_metric_stay_in_t
     study.add_trial(
         create_trial(
             value=-0.5,
-            params={"loss": "focal", "value": "low"},
+            params={"loss": "focal", "value": "low", "train_seconds": 9},
             distributions={
                 "loss": CategoricalDistribution(["focal", "plain"]),
                 "value": CategoricalDistribution(["low", "high"]),
+                "train_seconds": IntDistribution(1, 9),
             },
-            user_attrs={"loss": 0.123},
+            user_attrs={"loss": 0.123, "seconds": {"train": 2.0}},
         )
     )
     (row,) = trials_table(summarize(study, metric="val_loss")).to_dict("records")
     assert (row["value"], row["loss"], row["params_value"]) == (-0.5, "focal", "low")
+    assert (row["train_seconds"], row["params_train_seconds"]) == (2.0, 9)
 
 
 def test_table_calls_a_paused_trial_paused() -> None:

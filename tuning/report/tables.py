@@ -59,15 +59,9 @@ def trials_table(summary: Summary) -> pd.DataFrame:
         state = "PAUSED" if is_paused(trial) else trial.state.name
         own = {"number": trial.number, "state": state, "value": value}
         # A hyperparameter with the name of such a column has Optuna's name of its column.
-        params = {f"params_{k}" if k in own else k: v for k, v in trial.params.items()}
-        rows.append(
-            {
-                **own,
-                **params,
-                **attributes,
-                **seconds,
-            }
-        )
+        taken = own | seconds
+        params = {f"params_{k}" if k in taken else k: v for k, v in trial.params.items()}
+        rows.append({**own, **params, **attributes, **seconds})
     table = pd.DataFrame(
         [{no_formula(name): no_formula(value) for name, value in row.items()} for row in rows]
     )
