@@ -729,6 +729,14 @@ def test_unknown_number_of_time_steps_is_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("first", ["", "keras.Input((25,)),", "keras.Input((25,), batch_size=4),"])
+def test_stateful_layer_is_refused(first: str, tmp_path: Path) -> None:
+    text = substituted(EACH_STEP, 'keras.Input((25,), dtype="int32"),', first)
+    text = substituted(text, "return_sequences=True", "return_sequences=True, stateful=True")
+    with pytest.raises(SpaceError, match=r"Remove stateful=True: no text continues another"):
+        declare(write(tmp_path, text), n_classes=2)
+
+
 @pytest.mark.slow
 def test_encoder_of_word_ids_is_noted(tmp_path: Path) -> None:
     pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")

@@ -315,3 +315,17 @@ def test_unknown_number_of_time_steps_is_refused_before_the_training() -> None:
 
     with pytest.raises(SpaceError, match="a fixed number of time steps"):
         build_model(EachStep(), JOB)
+
+
+def test_stateful_layer_is_refused_before_the_training() -> None:
+    class Stateful(keras_tuner.HyperModel):
+        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+            layers = keras.layers
+            model = keras.Sequential(
+                [layers.Embedding(9, 2), layers.LSTM(2, stateful=True), layers.Dense(1, "sigmoid")]
+            )
+            model.compile("adam", "binary_crossentropy")
+            return model
+
+    with pytest.raises(SpaceError, match=r"LSTM .* is stateful"):
+        build_model(Stateful(), REUSED)

@@ -32,6 +32,9 @@ _T = TypeVar("_T")
 CELL_HYPERMODEL = "__hypermodel__"
 HYPERMODEL_NAMES = (CELL_HYPERMODEL, "hypermodel", "build")
 """The names of a file's hypermodel, the first that exists before the others."""
+STATELESS = (
+    "Remove stateful=True: no text continues another, and batches have different numbers of texts"
+)
 
 
 def list_spaces() -> dict[str, Path]:
@@ -218,6 +221,8 @@ def _hint(error: Exception) -> str:
             '. If the file makes it under `if __name__ == "__main__":`, it does not exist here:'
             " write the number into build(hp), or declare it with hp.Fixed"
         )
+    if "`stateful=True`" in str(error):  # Keras asks for a fixed batch size.
+        return f". {STATELESS}"
     if not isinstance(error, ModuleNotFoundError):
         return ""
     if (error.name or "").startswith(("keras.", "tensorflow.keras", "tensorflow.python.keras")):

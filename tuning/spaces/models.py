@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tuning.errors import SpaceError
 from tuning.inputs.kinds import NGRAMS, TOKENS
 from tuning.inputs.tokenizer import FIRST_WORD_ID
-from tuning.spaces.files import run_user_code, split_place
+from tuning.spaces.files import STATELESS, run_user_code, split_place
 
 if TYPE_CHECKING:
     import keras
@@ -271,6 +271,15 @@ def _is_read_by_dense(model: keras.Model) -> bool:
             if isinstance(operation, keeping):
                 reached |= set(map(id, node.outputs))
     return False
+
+
+def refuse_states(model: keras.Model) -> None:
+    """Refuse a stateful recurrent layer: its states have one row for each row of a fixed batch."""
+    import keras
+
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            raise SpaceError(f"{type(layer).__name__} ({layer.name!r}) is stateful. {STATELESS}.")
 
 
 def refuse_unknown_steps(model: keras.Model) -> None:

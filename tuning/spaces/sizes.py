@@ -17,6 +17,7 @@ from tuning.spaces.models import (
     names_of_inputs,
     notes_of,
     notes_on_masks,
+    refuse_states,
     refuse_unknown_steps,
     refuse_vectors,
     takes_input,
@@ -86,6 +87,7 @@ def sizes_of_model(model: Any, *, stated_length: int | None) -> ModelSizes:
 
     if not isinstance(model, keras.Model):
         return ModelSizes(None, None)
+    refuse_states(model)
     refuse_unknown_steps(model)
     if takes_texts(model):
         return ModelSizes(None, None, takes_texts=True)

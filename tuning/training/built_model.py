@@ -26,7 +26,7 @@ from tuning.inputs.texts import TextView
 from tuning.models.ngrams import at_most_rows
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import build, check_declared, has_own_fit
-from tuning.spaces.models import refuse_unknown_steps
+from tuning.spaces.models import refuse_states, refuse_unknown_steps
 from tuning.spaces.ranges import CLASS_WEIGHT
 from tuning.targets.target import Array, Labels
 from tuning.training import checkpoints, prediction
@@ -183,6 +183,7 @@ def build_model(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltMo
     with _no_seeds(), at_most_rows(job.n_ngram_ids):
         hp, model = build(hypermodel, job.values, known=job.known)
     prediction.checked_inputs(model, job.values)
+    refuse_states(model)
     length = int(job.values.get("sequence_length", prediction.N_TOKENS))
     run_user_code(
         lambda: ensure_built(model, sequence_length=length), doing="building the model's layers"
