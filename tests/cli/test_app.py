@@ -292,7 +292,7 @@ def test_predict_of_a_file_names_its_bad_rows_and_keeps_them(
     run_cli: Run, onnx_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "new.csv").write_bytes(b'text,n\ngood film,1\n,2\nb\xe9,3\nbad\n"a bad film",5\n')
+    (tmp_path / "new.csv").write_bytes(b'text,n\ngood film,1\n,2\nb\xe9,3\nbad,4,4\n"a bad film"\n')
     done = run_cli("predict", "--export", onnx_export, "--file", "new.csv")
     assert done.code == 0, done.err
     assert "5 rows: 2 labeled" in done.out
@@ -303,7 +303,7 @@ def test_predict_of_a_file_names_its_bad_rows_and_keeps_them(
         ("1", True, ""),
         ("2", False, "no text"),
         ("3", False, "not UTF-8"),
-        ("4", False, '"line 5: 1 fields, not 2"'),
+        ("4", False, '"line 5: 3 fields, not 2"'),
         ("5", True, ""),
     ]
 

@@ -56,8 +56,8 @@ def test_every_format_gives_its_texts(ending: str, packed: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "data", "expected"),
     [
-        ("r.csv", b"text,n\ngood,1\nbad\nfine,2\n", "line 3: 1 fields, not 2"),
-        ("r.csv", b"sep=;\ntext;n\ngood;1\nbad\nfine;2\n", "line 4: 1 fields, not 2"),
+        ("r.csv", b"text,n\ngood,1\nbad,1,2\nfine,2\n", "line 3: 3 fields, not 2"),
+        ("r.csv", b"sep=;\ntext;n\ngood;1\nbad;1;2\nfine;2\n", "line 4: 3 fields, not 2"),
         ("r.csv", b'text,n\ngood,1\n"",2\nfine,2\n', "no text"),
         ("r.csv", b"text,n\ngood,1\nb\xe9,2\nfine,2\n", "not UTF-8"),
         ("r.tsv", b"text\tn\ngood\t1\nbad\t1\t2\nfine\t2\n", "line 3: 3 fields, not 2"),
@@ -96,6 +96,8 @@ def test_bad_row_is_named_and_the_others_stay(
         ("r.csv", 'id,text\n1,good\n   \n \t\n\n1,""\n1,bad\n', ["good", "", "bad"]),
         ("r.csv", 'text\ngood\n   \n \t\n\n""\nbad\n', ["good", "", "bad"]),
         ("r.csv", "text\tn\ngood\t1\n\t\nbad\t0\n", ["good", "", "bad"]),
+        # The last cells of a short row
+        ("r.csv", "n,text,m\n1,good,2\n3,fine\n4\n", ["good", "fine", ""]),
         # Values that are no texts
         ("r.jsonl", '{"text": "1", "n": true}\n\n{"text": null, "n": 1.50}\n', ["1", ""]),
         ("r.jsonl", '{"text": 1e5}\n{"text": false}\n{"text": NaN}\n', ["100000.0", "0", ""]),

@@ -179,8 +179,12 @@ def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
             return
         if fields and fields[-1].endswith(_END):
             yield "", f"lines {first} to {reader.line_num - 1}: a quote is not closed", ()
-        elif record.last.strip(" \t\r\n".replace(delimiter, "")):  # pandas skips blank lines too.
+        elif not record.last.strip(" \t\r\n".replace(delimiter, "")):
+            continue  # pandas skips blank lines too.
+        elif len(fields) > len(header):
             yield _cell(fields, index, header, line=first)
+        else:  # As in pandas, the cells that a short row lacks are empty.
+            yield "".join(fields[index : index + 1]), "", fields
 
 
 def _tsv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
