@@ -201,6 +201,27 @@ def test_model_starts_as_the_linear_model(
     assert np.abs(logits).mean() > 1
 
 
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_texts_of_weight_zero_are_left_out_as_from_the_linear_reference(weighting: str) -> None:
+    texts, labels = random_texts(120, n_classes=2)
+    labels[100:] = 1 - labels[100:]
+    weights = np.linspace(1, 3, 120, dtype=np.float32)
+    weights[100:] = 0
+    of_model = []
+    for n in (100, 120):
+        model = ngram_classifier(vocab_size=40, unit_length=True)
+        fit_linear_model(
+            model,
+            [texts[:70], texts[70:n]],
+            labels[:n],
+            c=10.0,
+            weighting=weighting,
+            sample_weight=weights[:n],
+        )
+        of_model.append(model.predict_on_batch(texts))
+    np.testing.assert_array_equal(*of_model)
+
+
 def test_a_faster_rate_gives_the_same_start() -> None:
     texts, labels = random_texts(100, n_classes=2)
     features = partial(mean_features, vocab_size=40, embedding_dim=4)

@@ -224,16 +224,18 @@ def fit_linear_model(
         rate: the model's `rate`.
         n_classes, weighting: as for `fit_ratios`.
         sample_weight: the weight of each text in the regression, (n_texts,), of which the ratio to
-            the mean counts. The log-count ratios do not depend on weights.
+            the mean counts. A text with the weight 0 is left out. The log-count ratios do not
+            depend on other weights.
     """
     if n_classes == 1:
         labels = (labels - labels.mean()) / (labels.std() or 1.0)
+    is_learned = np.ones(len(labels), np.bool_) if sample_weight is None else sample_weight > 0
     is_kept = np.zeros(len(labels), np.bool_)
-    chosen = np.random.default_rng(0).permutation(len(labels))[:MAX_FITTED_TEXTS]
+    chosen = np.random.default_rng(0).permutation(np.flatnonzero(is_learned))[:MAX_FITTED_TEXTS]
     is_kept[chosen] = True
     kept: list[npt.NDArray[np.int32]] = []
-    read = _keeping(batches, is_kept, kept)
-    fit_ratios(model, read, labels, n_classes=n_classes, weighting=weighting)
+    read = _learned(batches, is_learned, is_kept, kept)
+    fit_ratios(model, read, labels[is_learned], n_classes=n_classes, weighting=weighting)
     ratios, weights = (model.get_layer(name).get_weights()[0] for name in (RATIOS, WEIGHTS))
     _, bias = model.get_layer(LOGITS).get_weights()
     unit_length = any(layer.name == UNIT_LENGTH for layer in model.layers)
@@ -270,18 +272,22 @@ def _ngrams_of(batch: Batch) -> npt.NDArray[np.int32]:
     return batch["ngrams"] if isinstance(batch, dict) else batch
 
 
-def _keeping(
+def _learned(
     batches: Iterable[Batch],
+    is_learned: npt.NDArray[np.bool_],
     is_kept: npt.NDArray[np.bool_],
     kept: list[npt.NDArray[np.int32]],
 ) -> Iterator[npt.NDArray[np.int32]]:
-    """Yield the n-grams of batches, and append the n-grams of each kept text to `kept`."""
+    """Yield the n-grams of the learned texts of batches, and append those of each kept text to
+    `kept`.
+    """
     first = 0
     for batch in batches:
         ngrams = _ngrams_of(batch)
-        kept += [row[row != 0] for row in ngrams[is_kept[first : first + len(ngrams)]]]
+        rows = slice(first, first + len(ngrams))
+        kept += [row[row != 0] for row in ngrams[is_kept[rows]]]
         first += len(ngrams)
-        yield ngrams
+        yield ngrams[is_learned[rows]]
 
 
 def _terms(
