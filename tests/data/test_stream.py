@@ -184,6 +184,8 @@ def test_text_over_the_limit_is_named() -> None:
         ("r.tsv", b"", "tab-separated with a header line; it is empty"),
         ("r.csv", "text,n\ngood,1\n".encode("utf-16"), "must be UTF-8"),
         ("r.csv", b'text,"n\ngood,1\n', "a quote in it is not closed"),
+        ("r.csv", b"text,n,text\ngood,1,\n", "r.csv must name each column once; 'text' occurs"),
+        ("r.tsv", b"text\tn\ttext\ngood\t1\t\n", "must name each column once; 'text' occurs"),
         ("r.jsonl", b"", "it has none"),
         ("r.jsonl", b"junk\n", r"have no columns \(line 1: not a JSON object\)"),
         ("r.jsonl", b'{"id":1}\n', "give text_column one of id"),
@@ -197,6 +199,11 @@ def test_file_that_is_no_table_of_texts_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=sentence):
         rows_of(write(tmp_path / name, data))
+
+
+def test_other_columns_may_have_one_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", b"n,text,n,,\n1,good,2,,\n")
+    assert rows_of(path) == [(1, "good", "")]
 
 
 def test_reviews_instead_of_a_header_are_cut_in_the_sentence(tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def test_wrong_request_is_refused_and_leaves_no_file(
         ("my body", b"id,text,my body", "my body", ""),
         ("my body", b"my body ,text", "my body ", ""),
         ("my body", b"id,text", None, "my body"),
+        (None, b"id,id,text", "text", ""),
         (None, b"id,other", None, " or ".join(KNOWN_COLUMNS["text"])),
     ],
 )
@@ -152,6 +153,11 @@ def test_column_of_the_training_data_is_chosen(
 def test_column_that_the_file_lacks_is_one_sentence(client: TestClient) -> None:
     (part,) = parts_of(sent(client, b"id,text\n1,good\n", column="body"))
     assert part == {"detail": "column must be one of id, text; received 'body'."}
+
+
+def test_column_that_the_file_has_twice_is_one_sentence(client: TestClient) -> None:
+    (part,) = parts_of(sent(client, b"text,text\n1,good\n"))
+    assert part["detail"].startswith("The file must name each column once; 'text' occurs")
 
 
 def test_large_file_is_refused_and_removed(

@@ -16,7 +16,7 @@ import pyarrow
 
 from tuning.data import records
 from tuning.data.files import Progress, file_format, opened, text_files
-from tuning.data.tables import choose_column, trained_column
+from tuning.data.tables import choose_column, require_unique, trained_column
 from tuning.errors import DataError
 from tuning.text import utf8
 
@@ -215,7 +215,9 @@ def _header(
         raise DataError(f"{rule}; a quote in it is not closed.")
     if not all(_is_utf8(name) and "\0" not in name for name in header):
         raise DataError(f"{path} must be UTF-8; its header line is not. Save it as 'CSV UTF-8'.")
-    return header, header.index(choose(header))
+    column = choose(header)
+    require_unique([column] * header.count(column), str(path))
+    return header, header.index(column)
 
 
 def _jsonl_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:

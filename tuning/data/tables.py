@@ -103,7 +103,7 @@ def _read_file(path: Path, with_lists: bool, progress: Progress | None) -> Table
 def _read_csv(data: IO[bytes], name: str) -> Table:
     delimiter, n_before_header = records.csv_format(data)
     # Without a name, as after a comma at the end of each line, pandas numbers a column.
-    _require_unique(filter(None, records.csv_header(data, delimiter, n_before_header)), name)
+    require_unique(filter(None, records.csv_header(data, delimiter, n_before_header)), name)
     rule = records.header_rule(name, delimiter)
     remedy = f"Quote the {records.DELIMITERS[delimiter]}s in texts."
     try:
@@ -135,7 +135,7 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
     header = next((fields for _, fields in lines if fields != [""]), [])
     if not header:
         raise DataError(records.header_rule(name, "\t") + "; it is empty.")
-    _require_unique(header, name)
+    require_unique(header, name)
     broken: list[str] = []
 
     def rows() -> Iterator[list[str]]:
@@ -148,7 +148,7 @@ def _read_tsv(data: IO[bytes], name: str) -> Table:
     return Table(_frame(rows(), pd.Index(header)), tuple(broken))
 
 
-def _require_unique(header: Iterable[str], name: str) -> None:
+def require_unique(header: Iterable[str], name: str) -> None:
     twice = sorted(column for column, n in Counter(header).items() if n > 1)
     if twice:
         raise DataError(

@@ -14,6 +14,7 @@ import io
 import itertools
 import json
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -83,7 +84,8 @@ def _columns(path: Path, text_column: str | None) -> dict[str, Any]:
 
     def keep(names: Sequence[str]) -> str:
         header.extend(names)
-        return names[0]
+        # `rows_of` refuses a column whose name occurs twice, and the texts are in another column.
+        return min(names, key=Counter(names).__getitem__)
 
     try:
         first = next(rows_of(path, "", keep, lambda _, share: None), None)
