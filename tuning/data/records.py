@@ -37,42 +37,33 @@ VALUE_BYTES = 8
 _LISTS = re.compile(r"[^.]+\.list\.(element|item)")  # paths of Parquet columns of lists
 
 
-def csv_format(data: IO[bytes]) -> tuple[str, int]:
-    """Return the delimiter of a CSV file, and the number of lines before its header. The bytes, as
-    `opened` gives them, stay unread.
+def csv_format(data: IO[bytes]) -> tuple[str, int, list[str]]:
+    """Return the delimiter of a CSV file, the number of lines before its header, and the whole
+    names of columns in its first `HEADER_BYTES`. The bytes, as `opened` gives them, stay unread.
 
     Excel reads the delimiter from a first line such as `sep=;`. In other files it is the first of
     `DELIMITERS` that divides the header line into several names, without dividing a name in quotes,
     and the comma if none does, as for a single column.
     """
-    text = _head(data)
-    if named := re.match(r'"?sep=([,\t;])"?\r?\n', text):
-        return named[1], 1
-    for delimiter in DELIMITERS:
-        header = _first_row(text, delimiter)
-        # A wrong delimiter leaves quotes in the parts of a name that it divides.
-        if len(header) > 1 and not any('"' in name for name in header):
-            return delimiter, 0
-    return ",", 0
-
-
-def csv_header(data: IO[bytes], delimiter: str, n_before_header: int) -> list[str]:
-    """Return the whole names of columns in the first `HEADER_BYTES` of a CSV file, which stay
-    unread.
-    """
-    lines = _head(data).splitlines(keepends=True)[n_before_header:]
-    header = _first_row("".join(lines), delimiter)
-    return header if len(lines) > 1 else header[:-1]
-
-
-def _head(data: IO[bytes]) -> str:
     head = cast("io.BufferedReader", data).peek(HEADER_BYTES)[:HEADER_BYTES]
     # The reader of the file refuses bytes that are not UTF-8; the last character may be cut here.
-    return head.decode("utf-8-sig", errors="replace")
+    text = head.decode("utf-8-sig", errors="replace")
+    named = re.match(r'"?sep=([,\t;])"?\r?\n', text)
+    text = text[named.end() if named else 0 :]
+    headers = {
+        each: next(filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=each)), [])
+        for each in ([named[1]] if named else DELIMITERS)
+    }
 
+    def divides(delimiter: str) -> bool:
+        # A wrong delimiter leaves quotes in the parts of a name that it divides.
+        names = headers[delimiter]
+        return len(names) > 1 and not any('"' in name for name in names)
 
-def _first_row(text: str, delimiter: str) -> list[str]:
-    return next(filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)), [])
+    delimiter = max(headers, key=divides)
+    # Without a second line, the last name may be cut.
+    names = headers[delimiter] if len(text.splitlines()) > 1 else headers[delimiter][:-1]
+    return delimiter, 1 if named else 0, names
 
 
 def header_rule(file: str | Path, delimiter: str) -> str:

@@ -159,7 +159,7 @@ class _Record:
 
 def _csv_texts(data: IO[bytes], path: Path, choose: Choose) -> Texts:
     csv.field_size_limit(MAX_FIELD)  # Python's own limit is 131,072 characters.
-    delimiter, n_before_header = records.csv_format(data)
+    delimiter, n_before_header, _ = records.csv_format(data)
     # The csv module returns the rest of a file after an open quote like a record. `_END` is then a
     # part of its last field.
     record = _Record(itertools.chain(_lines(data, newline=""), [_END]))

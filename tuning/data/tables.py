@@ -101,9 +101,9 @@ def _read_file(path: Path, with_lists: bool, progress: Progress | None) -> Table
 
 
 def _read_csv(data: IO[bytes], name: str) -> Table:
-    delimiter, n_before_header = records.csv_format(data)
+    delimiter, n_before_header, header = records.csv_format(data)
     # Without a name, as after a comma at the end of each line, pandas numbers a column.
-    require_unique(filter(None, records.csv_header(data, delimiter, n_before_header)), name)
+    require_unique(filter(None, header), name)
     rule = records.header_rule(name, delimiter)
     remedy = f"Quote the {records.DELIMITERS[delimiter]}s in texts."
     try:
