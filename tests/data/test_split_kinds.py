@@ -339,6 +339,11 @@ def test_rows_go_where_a_column_says_and_copies_leave_train(tmp_path: Path) -> N
     assert corpus.card.n_rows == {"train": 60, "validation": 30, "test": 30}
     assert corpus.card.dropped == {"whose text is in a later split": 2}
     assert corpus.card.split_rule == "The rows were split by the column part."
+    config = DataConfig(data=path, split_column="part", time_column="star_rating")
+    assert prepared(tmp_path, config)[1].sentence == (
+        "The rows were split by the column part. All splits are given, so star_rating has no"
+        " effect."
+    )
 
 
 @pytest.mark.parametrize(

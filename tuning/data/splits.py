@@ -320,6 +320,8 @@ def _sentence(
             f" {n_shared:,} rows have the {config.group_column} of a row in a later split, so the"
             f" accuracy with a new {config.group_column} may be lower."
         )
+    if not drawn and config.time_column:
+        return f"{given_to} All splits are given, so {config.time_column} has no effect."
     if not drawn:
         return given_to
     # The kind of split says nothing of the rows that were given.
