@@ -15,7 +15,7 @@ from tests.confirmations import estimated, play
 from tests.fake_workers import FakePool, Script, epoch, result_of, trains
 from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, on, session_of
 from tests.texts import substitute
-from tuning.config import DataConfig, StudyConfig, TrainConfig, Workers
+from tuning.config import MAX_TRIALS, DataConfig, StudyConfig, TrainConfig, Workers
 from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
 from tuning.data.rows import Redraw
 from tuning.errors import ArgumentError, SpaceError, StorageError, StudyError
@@ -37,6 +37,7 @@ from tuning.search.confirm import (
 from tuning.search.events import RepeatEnded, Subscriber
 from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace
+from tuning.study.coordinators import set_n_trials
 from tuning.study.handle import StudyHandle
 from tuning.study.study import recorded_space
 from tuning.study.summary import summarize
@@ -146,6 +147,17 @@ def test_confirmation_needs_three_trials_that_were_trained_here_and_its_continua
     folder.confirmation_path.write_text("{}")
     require_finished(summary, folder)
     assert [f.trial for f in finalists_of(summary, SearchSpace("x", ()), top=5)] == [4]
+
+
+def test_confirmation_of_a_comparison_needs_one_trial(
+    copied: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make confirm` needs as many trials as the confirmation within `make compare`."""
+    set_n_trials(copied.study(), MAX_TRIALS)
+    nothing = replace(summarize(copied.study(), metric="val_accuracy"), trials=[])
+    monkeypatch.setattr(confirming, "summarize", lambda *_, **__: nothing)
+    with pytest.raises(StudyError, match=r"1 completed trial or more.* `make compare` more min"):
+        run(copied)
 
 
 def test_trainings_of_a_worker_are_counted_over_all_rounds(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.commands import typed
-from tuning.config import Limits, StudyConfig, Workers, require_positive
+from tuning.config import MAX_TRIALS, Limits, StudyConfig, Workers, require_positive
 from tuning.confirmation.plan import (
     due_on_random_splits,
     due_others,
@@ -37,6 +37,7 @@ from tuning.search.writer import describe
 from tuning.spaces.files import find_space
 from tuning.spaces.hyperparameters import key
 from tuning.spaces.loading import SearchSpace, require_same_space
+from tuning.study.coordinators import requested_n_trials
 from tuning.study.handle import StudyHandle
 from tuning.study.lock import study_lock
 from tuning.study.prepare import require_same_data, resplits
@@ -119,7 +120,9 @@ def _open_session(
         require_same_space(space, finished.space, path=find_space(config.space), doing=doing)
 
     with finished.opened() as study, storage_errors(finished.storage_url):
-        require_finished(summarize(study, metric=config.metric), folder)
+        is_of_comparison = requested_n_trials(study) == MAX_TRIALS
+        summary = summarize(study, metric=config.metric)
+        require_finished(summary, folder, is_of_comparison=is_of_comparison)
         require_same_encoders(finished.record, doing=doing)
         with (
             study_lock(folder),
