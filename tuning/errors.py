@@ -4,6 +4,7 @@
 TuningError
 ├── ArgumentError  an argument, or the flag that sets it, has a wrong value; a ValueError too
 ├── DataError      the data source, its columns, labels or rows
+│   └── MissingFileError  no file has the name
 ├── SpaceError     a search space: missing, incomplete, or without a counterpart in Optuna
 │   └── SpaceBug   a mistake in a search space's own code; carries the traceback of an exception
 ├── StudyError     a study: opened with another configuration, empty, or locked by another process
@@ -37,6 +38,9 @@ class ArgumentError(TuningError, ValueError): ...
 
 
 class DataError(TuningError): ...
+
+
+class MissingFileError(DataError): ...
 
 
 class SpaceError(TuningError): ...

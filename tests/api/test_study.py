@@ -16,7 +16,7 @@ import tuning
 from tests.paths import ROOT
 from tests.studies import Setting
 from tests.texts import make_reviews
-from tuning.errors import ArgumentError
+from tuning.errors import ArgumentError, DataError
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 
@@ -45,6 +45,12 @@ def test_place_of_moved_data_must_be_a_path(study: tuning.Study) -> None:
             call(data=frame)
         with pytest.raises(ArgumentError, match="data_dir must be the path of a folder"):
             call(data_dir=3)
+
+
+def test_missing_data_have_a_place_to_name(study: tuning.Study) -> None:
+    for call in (study.confirm, study.export):
+        with pytest.raises(DataError, match=r"^data .*'gone\.csv'.* has moved, give its new place"):
+            call(data="gone.csv")
 
 
 def test_trials_are_a_data_frame(study: tuning.Study) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +13,7 @@ from tuning.api.tracking import watching
 from tuning.config import Limits, Workers, given
 from tuning.display.console import end_script, warn
 from tuning.display.logs import import_optuna
-from tuning.errors import ArgumentError, TrackerError
+from tuning.errors import ArgumentError, MissingFileError, TrackerError
 from tuning.results import ResultsDir, StudyDir
 
 if TYPE_CHECKING:
@@ -52,6 +52,15 @@ class Configuration:
     is_confirmed: bool
     mean: float | None = None
     interval: tuple[float, float] | None = None
+
+
+@contextmanager
+def _finding_data() -> Iterator[None]:
+    """Add to the message for a missing file of the study that the call takes its new place."""
+    try:
+        yield
+    except MissingFileError as error:
+        raise MissingFileError(f"{error} If the file has moved, give its new place.") from error
 
 
 class Study:
@@ -200,6 +209,7 @@ class Study:
         study = self._read()
         return study_html(self.name, study.summary, study.space, study.confirmation)
 
+    @_finding_data()
     @plain_values
     def confirm(
         self,
@@ -273,6 +283,7 @@ class Study:
 
         return write_report(self._read(), slice_column=slice_column)[0]
 
+    @_finding_data()
     @plain_values
     def export(
         self,

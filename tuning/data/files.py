@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from tuning.errors import DataError
+from tuning.errors import DataError, MissingFileError
 
 Progress = Callable[[str, float], None]
 """Called with a description of the work and the share of it that is done, 0 to 1."""
@@ -87,7 +87,7 @@ def find_files(
     except (OSError, ValueError, RuntimeError):
         names = []
     if not names:
-        raise DataError(
+        raise MissingFileError(
             f"{flag} must name a file that exists; no file matches {pattern!r}. The working"
             f" directory is {Path.cwd()}."
         )
