@@ -16,6 +16,7 @@ import tuning
 from tests.paths import ROOT
 from tests.studies import Setting
 from tests.texts import make_reviews
+from tuning.atomic_io import read_json, write_json
 from tuning.errors import ArgumentError, DataError
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
@@ -43,6 +44,8 @@ def test_place_of_moved_data_must_be_a_path(study: tuning.Study) -> None:
     for call in (study.confirm, study.export):
         with pytest.raises(ArgumentError, match="have moved; received a DataFrame"):
             call(data=frame)
+        with pytest.raises(ArgumentError, match="test must be left out: the study has no such"):
+            call(test="test.csv")
         with pytest.raises(ArgumentError, match="data_dir must be the path of a folder"):
             call(data_dir=3)
 
@@ -51,6 +54,18 @@ def test_missing_data_have_a_place_to_name(study: tuning.Study) -> None:
     for call in (study.confirm, study.export):
         with pytest.raises(DataError, match=r"^data .*'gone\.csv'.* has moved, give its new place"):
             call(data="gone.csv")
+
+
+def test_files_of_single_splits_may_have_moved(copied: Setting) -> None:
+    document = read_json(copied.folder.config_path)
+    document["config"]["data"]["test"] = "gone.csv"
+    write_json(copied.folder.config_path, document)
+    study = tuning.load_study("s", results=copied.results.path)
+    for call in (study.confirm, study.export):
+        with pytest.raises(DataError, match=r"^test .*'gone\.csv'.* give its new place"):
+            call()
+        with pytest.raises(DataError, match="test must be another file than data"):
+            call(test=copied.config.data.data)
 
 
 def test_trials_are_a_data_frame(study: tuning.Study) -> None:

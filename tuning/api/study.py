@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tuning.api.parameters import folder_of, limits_of, plain_values, workers_of
 from tuning.api.tracking import watching
-from tuning.config import Limits, Workers, given
+from tuning.config import SPLITS, Limits, Workers, given
 from tuning.display.console import end_script, warn
 from tuning.display.logs import import_optuna
 from tuning.errors import ArgumentError, MissingFileError, TrackerError
@@ -93,18 +93,23 @@ class Study:
         return StudyDir(self._results.path / self._name)
 
     def _read(
-        self, *, data: str | Path | None = None, data_dir: str | Path | None = None
+        self, *, data_dir: str | Path | None = None, **files: str | Path | None
     ) -> StudyHandle:
         from tuning.study.handle import StudyHandle
 
-        if not isinstance(data, str | Path | None):
-            raise ArgumentError(
-                "data must be the path of the study's files, which have moved; received a"
-                f" {type(data).__name__}."
-            )
-        folder = None if data_dir is None else str(folder_of("data_dir", data_dir))
-        moved = given(data=None if data is None else str(data), data_dir=folder)
-        return StudyHandle(self._results, self._folder, self._storage_url, moved)
+        for name, path in files.items():
+            if not isinstance(path, str | Path | None):
+                raise ArgumentError(
+                    f"{name} must be the path of the study's files, which have moved; received a"
+                    f" {type(path).__name__}."
+                )
+        folder = None if data_dir is None else folder_of("data_dir", data_dir)
+        moved = {name: str(path) for name, path in given(**files, data_dir=folder).items()}
+        handle = StudyHandle(self._results, self._folder, self._storage_url, moved)
+        for name in SPLITS[1:]:
+            if name in moved and name not in handle.record.config.data.files:
+                raise ArgumentError(f"{name} must be left out: the study has no such file.")
+        return handle
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, {str(self._folder.path)!r})"
@@ -223,6 +228,8 @@ class Study:
         limits: Limits | None = None,
         data: str | Path | None = None,
         data_dir: str | Path | None = None,
+        validation: str | Path | None = None,
+        test: str | Path | None = None,
     ) -> Self:
         """Train the best configurations and the baseline again on fresh seeds.
 
@@ -246,6 +253,10 @@ class Study:
                 the study recorded).
             data_dir: folder of prepared TensorFlow Datasets, if it has moved (default: the folder
                 that the study recorded).
+            validation: path or pattern of the files of the validation split, if they have moved
+                (default: the path that the study recorded).
+            test: path or pattern of the files of the test split, if they have moved (default: the
+                path that the study recorded).
 
         Raises:
             StudyError: too few trials are complete, or another process works on the study.
@@ -253,7 +264,7 @@ class Study:
         """
         from tuning.search import confirm as confirming
 
-        study = self._read(data=data, data_dir=data_dir)
+        study = self._read(data=data, data_dir=data_dir, validation=validation, test=test)
         with watching(self._folder, metric=study.config.metric) as subscribers:
             _, is_interrupted = confirming.confirm(
                 study,
@@ -296,6 +307,8 @@ class Study:
         slice_column: str | None = None,
         data: str | Path | None = None,
         data_dir: str | Path | None = None,
+        validation: str | Path | None = None,
+        test: str | Path | None = None,
         log_to: Sequence[str] = (),
     ) -> Export:
         """Retrain the best configuration, score it on the test split, and write the export.
@@ -321,6 +334,10 @@ class Study:
                 the study recorded).
             data_dir: folder of prepared TensorFlow Datasets, if it has moved (default: the folder
                 that the study recorded).
+            validation: path or pattern of the files of the validation split, if they have moved
+                (default: the path that the study recorded).
+            test: path or pattern of the files of the test split, if they have moved (default: the
+                path that the study recorded).
             log_to: trackers that the study is written to: mlflow:URI, tensorboard:DIR or wandb:DIR
                 (default: none).
 
@@ -340,7 +357,7 @@ class Study:
         if target:
             require_free(target)
         export_best(
-            self._read(data=data, data_dir=data_dir),
+            self._read(data=data, data_dir=data_dir, validation=validation, test=test),
             number=trial,
             ensemble=None if ensemble is None else str(ensemble),
             criterion=parse_criterion(None if threshold is None else str(threshold), cost),

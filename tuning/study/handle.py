@@ -38,7 +38,8 @@ class StudyHandle:
     handle gives the new trials.
 
     Attributes:
-        moved: the present place of the data (keys `data` and `data_dir`), if it has changed.
+        moved: the present places of the data that have changed (keys `data`, `data_dir`,
+            `validation` and `test`).
     """
 
     results: ResultsDir
