@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import islice
+from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -316,8 +317,10 @@ def _next_sizes(item: Any) -> list[int]:
     nothing.
     """
     numbers = _integers(item)
-    larger = (number for number in numbers if number > item.default)
-    return [*islice(larger, 1)] if numbers and numbers[-1] > MAX_LAYERS else []
+    if not numbers or numbers[-1] <= MAX_LAYERS:
+        return []
+    place = bisect_right(numbers, item.default)
+    return [*numbers[place : place + 1]]
 
 
 def _integers(item: Any) -> Sequence[int]:
@@ -325,6 +328,9 @@ def _integers(item: Any) -> Sequence[int]:
     import keras_tuner.engine.hyperparameters as kt
 
     if isinstance(item, kt.Int):
+        if item.sampling == "log" and item.step:  # a factor
+            powers = (item.min_value * item.step**power for power in count())
+            return [*takewhile(lambda number: number <= item.max_value, powers)]
         return range(item.min_value, item.max_value + 1, item.step or 1)
     is_of_integers = isinstance(item, kt.Choice) and all(type(v) is int for v in item.values)
     return sorted(item.values) if is_of_integers else []
