@@ -218,6 +218,26 @@ def test_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         checkpoints.load(path, other)
 
 
+class Scale(keras.layers.Layer):
+    """A layer with a scalar, as one of the user that scales the weights of n-grams."""
+
+    def build(self, shape: Any) -> None:
+        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+
+    def call(self, x: Any) -> Any:
+        return x * self.scale
+
+
+def test_own_scalar_with_the_name_of_a_table_is_restored() -> None:
+    """A checkpoint of an earlier version may have more rows of the tables of n-grams."""
+    middle = [keras.layers.GlobalAveragePooling1D(), Scale(name="scaled_ngram_weights")]
+    model = stacked(*middle, optimizer="adam")
+    state = checkpoints.state_of(model)
+    model.get_layer("scaled_ngram_weights").scale.assign(5.0)
+    checkpoints.assign_state(model, state, source="a test")
+    assert float(model.get_layer("scaled_ngram_weights").scale) == 1.0
+
+
 def restore_the_first_epoch(
     hp: Any, model: keras.Model, *data: Any, callbacks: Any, **options: Any
 ) -> Any:

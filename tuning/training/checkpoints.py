@@ -98,7 +98,7 @@ def _assign(saved: Mapping[str, Array], variables: list[keras.Variable], *, sour
         # Earlier versions gave the tables of n-grams `ngram_vocab_size` rows, also for data with
         # fewer n-grams. No text reads the rows beyond, so they are left out. The optimizer's
         # variables have the name of their table in their paths.
-        if RATIOS in variable.path or WEIGHTS in variable.path:
+        if value.ndim and (RATIOS in variable.path or WEIGHTS in variable.path):
             value = value[: variable.shape[0]]
         variable.assign(value)
 
