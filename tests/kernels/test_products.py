@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tuning.kernels import products
+from tuning.kernels import encoder, products
 from tuning.kernels.products import OPTION, fast_products, n_contracted
 from tuning.models import transformer_classifier
 
@@ -111,7 +111,8 @@ def test_training_is_that_of_keras(
                 layer.rate = 0.0
         model.steps_per_execution = 3
         with fast_products(model, on_bfloat16=list) if is_fast else contextlib.nullcontext():
-            assert n_changed(model) == 8 * is_fast
+            # Eight products, and with instructions for bfloat16 the two layers that have them.
+            assert n_changed(model) == (8 + 2 * has_instructions) * is_fast
             model.fit(TOKENS, LABELS, batch_size=1, epochs=3, verbose=0)
         outputs.append(model.predict_on_batch(TOKENS))
     np.testing.assert_allclose(outputs[1], outputs[0], atol=2e-2 if has_instructions else 1e-5)
@@ -120,6 +121,7 @@ def test_training_is_that_of_keras(
 @pytest.mark.slow
 def test_only_training_is_rounded(tiny_preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(encoder, "fuse", lambda model, on_bfloat16: [])  # layers of another kind
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     model = transformer_classifier(str(tiny_preset))
     is_rounded: list[bool] = []
@@ -149,3 +151,21 @@ def test_only_training_is_rounded(tiny_preset: Path, monkeypatch: pytest.MonkeyP
     assert steps == ["rounded"]
     assert model.train_function is None
     assert "make_train_function" not in vars(model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_onednn", [False, True])
+def test_training_in_the_kernel_is_recorded(
+    tiny_preset: Path, has_onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "has_bfloat16", lambda: True)
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", str(int(has_onednn)))
+    model = transformer_classifier(str(tiny_preset))
+    for _ in range(2):  # Folds train one model in several contexts.
+        steps: list[str] = []
+        with fast_products(model, on_bfloat16=lambda: steps.append("rounded")):  # noqa: B023
+            model.predict_on_batch(TOKENS)
+            assert steps == []
+            model.fit(TOKENS, LABELS, batch_size=1, verbose=0)
+        assert bool(steps) == has_onednn
+        assert n_changed(model) == 0

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from tuning.hardware import has_bfloat16
+from tuning.kernels import encoder
 
 # TensorFlow's rewriting of a graph for the bfloat16 instructions of a processor.
 OPTION = "auto_mixed_precision_onednn_bfloat16"
@@ -20,34 +21,38 @@ OPTION = "auto_mixed_precision_onednn_bfloat16"
 
 @contextlib.contextmanager
 def fast_products(model: keras.Model, *, on_bfloat16: Callable[[], None]) -> Iterator[None]:
-    """Train an encoder faster inside this context, in two ways: in about 40 % less time with both.
+    """Train an encoder faster inside this context.
 
     Keras computes the queries, keys and values of an encoder (`EinsumDense`) as one product for
     each text; here they are one product for a batch. The sums are the same, and rounded in another
     order.
 
-    If the processor has instructions for bfloat16, TensorFlow rewrites the function that Keras'
-    `fit` calls: the matrix products, and most operations between two products, such as biases and
-    normalizations, are computed in bfloat16. The weights, the optimizer and all predictions keep
-    their precision. A loop with a `GradientTape` is not rewritten. `on_bfloat16` is called before
-    each step in bfloat16.
+    If the processor has instructions for bfloat16, the matrix products of a training are computed
+    in it, by `encoder` in layers that it supports. In a model without such a layer, TensorFlow
+    rewrites the function that Keras' `fit` calls, but no loop with a `GradientTape`: most
+    operations between two products are in bfloat16 too. The weights, the optimizer and all
+    predictions keep their precision. `on_bfloat16` is called when such a step is made.
     """
     if model.jit_compile is True or tf.config.list_physical_devices("GPU"):
         yield
         return
     layers = list(dict.fromkeys(filter(_is_flat, model._flatten_layers())))
+    fused: list[keras.layers.Layer] = []
     try:
         for layer in layers:
             layer.call = partial(_call, layer)
         # TensorFlow computes these products by oneDNN.
         if has_bfloat16() and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
-            model.make_train_function = partial(_make_train_function, model, on_bfloat16)
+            fused = encoder.fuse(model, on_bfloat16=on_bfloat16)
+            if not fused:
+                model.make_train_function = partial(_make_train_function, model, on_bfloat16)
         yield
     finally:
+        encoder.unfuse(fused)
         for layer in layers:
             vars(layer).pop("call", None)
-        if "make_train_function" in vars(model):
-            del model.make_train_function
+        if fused or "make_train_function" in vars(model):
+            vars(model).pop("make_train_function", None)
             model.train_function = None
 
 

@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework import ops
 
 from tuning.kernels.compiling import Array, Memory
+from tuning.kernels.gradients import CustomGradients
 from tuning.kernels.recurrent_sequence import Arguments, Reserve, backward, forward, reserve_for
 
 Layer: TypeAlias = "keras.layers.LSTM | keras.layers.GRU"
@@ -164,30 +164,13 @@ class Kernel:
         self._memory = Memory()
         # Allocating the reserves in each step made training a tenth slower.
         self._of_reserves = [Memory() for _ in Reserve._fields]
-        self._registered: set[str] = set()
+        self._gradients = CustomGradients()
 
     def close(self) -> None:
-        # TensorFlow's registry would otherwise keep the gradients and their graphs until the end of
-        # the process: a worker grew by 25 MB in each trial.
-        for name in self._registered:
-            del ops.gradient_registry._registry[name]
-        self._registered.clear()
+        self._gradients.close()
         self._kept.clear()
         for memory in (self._memory, *self._of_reserves):
             memory.clear()
-
-    def _custom_gradient(self, function: Any) -> Any:
-        """Return `tf.custom_gradient` of a function, which also records the names under which a
-        graph's function registers its gradient.
-        """
-
-        def call(*arguments: tf.Tensor) -> Any:
-            known = set(ops.gradient_registry.list())
-            result = tf.custom_gradient(function)(*arguments)
-            self._registered |= set(ops.gradient_registry.list()) - known
-            return result
-
-        return call
 
     def differentiable(self, *, keep: bool, return_sequences: bool) -> Any:
         """Return the kernel as a TensorFlow function from `Arguments` to the outputs of `forward`.
@@ -210,12 +193,12 @@ class Kernel:
                 return gradients, _no_second_derivative
 
             return outputs, lambda *upstream: [
-                *self._custom_gradient(gradient)(*upstream, *arguments),
+                *self._gradients.of(gradient)(*upstream, *arguments),
                 None,
                 None,
             ]
 
-        return self._custom_gradient(run)
+        return self._gradients.of(run)
 
     def _forward(
         self, *arguments: Any, keep: bool, return_sequences: bool
