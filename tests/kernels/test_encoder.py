@@ -173,11 +173,12 @@ def with_lora() -> Any:
     [
         lambda: layer_of(normalize_first=True),
         lambda: layer_of(activation="relu"),
+        lambda: layer_of(activation=None),
         lambda: layer_of(dtype="mixed_float16"),
         lambda: type("Own", (keras_hub.layers.TransformerEncoder,), {})(48, 3),
         with_lora,
     ],
-    ids=["normalize_first", "relu", "mixed_float16", "subclass", "lora"],
+    ids=["normalize_first", "relu", "linear", "mixed_float16", "subclass", "lora"],
 )
 def test_other_layers_are_left_as_they_are(make: Callable[[], Any]) -> None:
     assert encoder.fuse(model_of(make())) == []
@@ -236,3 +237,22 @@ def test_text_without_tokens_gets_what_keras_gives_it() -> None:
     own = step(model, given)
     encoder.unfuse(layers)
     assert_near(own, expected)
+
+
+@pytest.mark.parametrize("is_graph", [False, True])
+def test_second_derivative_is_refused(is_graph: bool) -> None:
+    model = model_of(layer_of(dropout=0.0))
+    layers = encoder.fuse(model)
+
+    def run(x: tf.Tensor, mask: tf.Tensor) -> Any:
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                loss = tf.reduce_sum(model([x, mask], training=True) ** 2)
+            penalty = tf.reduce_sum(inner.gradient(loss, x) ** 2)
+        return outer.gradient(penalty, x)
+
+    with pytest.raises(NotImplementedError, match="set TF_ENABLE_ONEDNN_OPTS=0"):
+        (tf.function(run) if is_graph else run)(*texts())
+    encoder.unfuse(layers)

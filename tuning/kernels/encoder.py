@@ -23,8 +23,15 @@ from tuning.kernels.gradients import CustomGradients
 from tuning.kernels.threads import run_parts
 
 BFLOAT16 = tf.bfloat16.as_numpy_dtype
+# KerasHub's layer and its GELU are known by their names, because KerasHub need not be installed.
+LAYER = "keras_hub.src.layers.modeling.transformer_encoder", "TransformerEncoder"
+BY_TANH = "keras_hub.src.utils.keras_utils", "gelu_approximate"
 # A batch is cut into as many parts for any number of threads, so sums do not depend on it.
 PARTS = 8
+SECOND_DERIVATIVE = (
+    "The kernel of encoders has no second derivative; for a model that needs one, set"
+    " TF_ENABLE_ONEDNN_OPTS=0."
+)
 
 
 def fuse(
@@ -50,28 +57,27 @@ def unfuse(layers: list[keras.layers.Layer]) -> None:
 
 
 def _is_supported(layer: keras.layers.Layer) -> bool:
-    # The class is known by its name, because KerasHub need not be installed.
-    name = ("keras_hub.src.layers.modeling.transformer_encoder", "TransformerEncoder")
-    if _name(type(layer)) != name or not layer.built:
+    if _name(type(layer)) != LAYER or not layer.built:
         return False
     attention, inner = layer._self_attention_layer, layer._feedforward_intermediate_dense
     products = [*_projections(attention), attention._output_dense]
     products += [inner, layer._feedforward_output_dense]
+    dropouts = [layer._self_attention_dropout, layer._feedforward_dropout]
     own = {keras.layers.MultiHeadAttention, keras.layers.LayerNormalization}
     own |= {keras.layers.EinsumDense, keras.layers.Dense, keras.layers.Dropout}
     return (
         layer.compute_dtype == "float32"
         and not layer.normalize_first
-        and (_is_exact(inner.activation) or _name(inner.activation)[1] == "gelu_approximate")
+        and (_is_exact(inner.activation) or _name(inner.activation) == BY_TANH)
         # Compared by `type`, because a subclass may compute something else.
-        and all(type(part) in own for part in [attention, *_norms(layer), *products])
+        and all(type(part) in own for part in [attention, *_norms(layer), *products, *dropouts])
         and all(part.bias is not None for part in products)
         and not any(part.quantization_mode or part.lora_enabled for part in products)
     )
 
 
 def _name(named: Any) -> tuple[str, str]:
-    return named.__module__, named.__name__
+    return getattr(named, "__module__", ""), getattr(named, "__name__", "")
 
 
 def _is_exact(activation: Any) -> bool:
@@ -99,7 +105,8 @@ def _call(  # noqa: PLR0913, PLR0917 - KerasHub's arguments follow three bound o
     """Do what the layer's own `call` does."""
     # Keras' masks, of an `Embedding` with `mask_zero`, hide tokens too.
     masks = attention_mask, getattr(inputs, "_keras_mask", None)
-    if training is not True or return_attention_scores or masks != (None, None):
+    is_masked = any(mask is not None for mask in masks)
+    if training is not True or return_attention_scores or is_masked:
         return type(layer).call(
             layer, inputs, padding_mask, attention_mask, training, return_attention_scores
         )
@@ -169,6 +176,21 @@ class Operations:
     def _floats(self, shape: Sequence[int]) -> Array:
         return self._memory.array(tuple(shape), np.dtype(np.float32))
 
+    def _gradient(
+        self,
+        function: Callable[..., list[Array]],
+        given: list[tf.Tensor],
+        types: list[tf.DType],
+        *,
+        like: Sequence[tf.Tensor],
+    ) -> Any:
+        """Return gradients by a function of NumPy."""
+
+        def run(*given: tf.Tensor) -> Any:
+            return _numpy(function, list(given), types, like=like)
+
+        return self._gradients.last(run, SECOND_DERIVATIVE)(*given)
+
     def heads(self, x: tf.Tensor, bias: tf.Tensor) -> Any:
         """Return queries, keys and values, each (n_texts, n_heads, length, columns)."""
 
@@ -190,7 +212,7 @@ class Operations:
 
         def run(x: tf.Tensor, bias: tf.Tensor) -> Any:
             (outputs,) = _numpy(forward, [x, bias], [tf.bfloat16])
-            return outputs, lambda upstream: _numpy(
+            return outputs, lambda upstream: self._gradient(
                 backward, [upstream], [tf.bfloat16, tf.float32], like=[x, bias]
             )
 
@@ -229,7 +251,7 @@ class Operations:
         def run(scores: tf.Tensor) -> Any:
             types = [tf.bfloat16] * len(made)
             weights = _numpy(forward, [scores, is_token, uniform], types, like=made)
-            return weights[-1], lambda upstream: _numpy(
+            return weights[-1], lambda upstream: self._gradient(
                 backward, [upstream, weights[0], uniform], [tf.bfloat16], like=[scores]
             )
 
@@ -286,7 +308,7 @@ class Operations:
             )
 
             def gradient(*upstream: tf.Tensor) -> Any:
-                d_x, d_residual, d_bias, d_gamma, d_beta = _numpy(
+                d_x, d_residual, d_bias, d_gamma, d_beta = self._gradient(
                     backward,
                     [*upstream, *kept, gamma, uniform],
                     [tf.bfloat16] + [tf.float32] * 4,
@@ -315,7 +337,7 @@ class Operations:
 
         def run(x: tf.Tensor, bias: tf.Tensor) -> Any:
             (outputs,) = _numpy(forward, [x, bias], [tf.bfloat16], like=[x])
-            return outputs, lambda upstream: _numpy(
+            return outputs, lambda upstream: self._gradient(
                 backward, [upstream, x, bias], [tf.bfloat16, tf.float32], like=[x, bias]
             )
 

@@ -27,6 +27,10 @@ Layer: TypeAlias = "keras.layers.LSTM | keras.layers.GRU"
 # Maximum number of forward passes of a layer that wait for their gradient: a model seldom calls a
 # layer more often. A pass that was dropped is computed again.
 MAX_KEPT = 4
+SECOND_DERIVATIVE = (
+    "The kernel of LSTM and GRU layers has no second derivative; a model that needs one must use a"
+    " subclass of the layer."
+)
 
 
 def fuse(model: keras.Model) -> list[Layer]:
@@ -190,10 +194,10 @@ class Kernel:
                 )
                 for tensor, argument in zip(gradients, arguments, strict=False):
                     tensor.set_shape(argument.shape)
-                return gradients, _no_second_derivative
+                return gradients
 
             return outputs, lambda *upstream: [
-                *self._gradients.of(gradient)(*upstream, *arguments),
+                *self._gradients.last(gradient, SECOND_DERIVATIVE)(*upstream, *arguments),
                 None,
                 None,
             ]
@@ -228,10 +232,3 @@ class Kernel:
                 reserve = reserve_for(given, given.x.shape[1], self._of_reserves)
                 forward(given, reserve, return_sequences=False)
             return backward((d_outputs, d_h, d_c), given, reserve, memory=self._memory)
-
-
-def _no_second_derivative(*upstream: tf.Tensor) -> None:
-    raise NotImplementedError(
-        "The kernel of LSTM and GRU layers has no second derivative; a model that needs one must"
-        " use a subclass of the layer."
-    )
