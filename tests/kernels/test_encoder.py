@@ -177,11 +177,17 @@ def with_lora() -> Any:
         lambda: layer_of(dtype="mixed_float16"),
         lambda: type("Own", (keras_hub.layers.TransformerEncoder,), {})(48, 3),
         with_lora,
+        lambda: layer_of(dropout=1.0),
     ],
-    ids=["normalize_first", "relu", "linear", "mixed_float16", "subclass", "lora"],
+    ids=["normalize_first", "relu", "linear", "mixed_float16", "subclass", "lora", "dropout 1"],
 )
 def test_other_layers_are_left_as_they_are(make: Callable[[], Any]) -> None:
     assert encoder.fuse(model_of(make())) == []
+
+
+def test_layer_of_two_axes_of_tokens_is_left_as_it_is() -> None:
+    x = keras.Input((2, None, WIDTH))
+    assert encoder.fuse(keras.Model(x, layer_of()(x))) == []
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=40))
@@ -228,8 +234,9 @@ def test_diverged_training_stays_nan() -> None:
     assert np.isnan(y).all()
 
 
-def test_text_without_tokens_gets_what_keras_gives_it() -> None:
-    model = model_of(layer_of())
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_text_without_tokens_gets_what_keras_gives_it(dropout: float) -> None:
+    model = model_of(layer_of(dropout=dropout))
     x, mask = texts(2)
     given = x, tf.stack([mask[0], tf.zeros_like(mask[1])])
     expected = step(model, given)
@@ -237,6 +244,36 @@ def test_text_without_tokens_gets_what_keras_gives_it() -> None:
     own = step(model, given)
     encoder.unfuse(layers)
     assert_near(own, expected)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [np.arange(LENGTH)[None] < 4, np.ones((9, 1)), np.linspace(0, 1.5, 9 * LENGTH).reshape(9, -1)],
+    ids=["of one text", "of one token", "fractions"],
+)
+def test_mask_is_read_as_keras_reads_it(mask: Any) -> None:
+    x, given = keras.Input((None, WIDTH)), keras.Input((None,))
+    model = keras.Model([x, given], layer_of()(x, padding_mask=given))
+    expected = step(model, (texts()[0], tf.constant(mask, tf.float32)))
+    layers = encoder.fuse(model)
+    own = step(model, (texts()[0], tf.constant(mask, tf.float32)))
+    encoder.unfuse(layers)
+    assert_near(own, expected)
+
+
+def test_gradient_of_a_weight_near_1_is_that_of_keras() -> None:
+    scores, upstream = tf.constant([[8.0, 0], [0, 8]]), tf.constant([1, 0.5])
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        y = tf.reduce_sum(tf.nn.softmax(scores) * upstream)
+    attention = encoder.Operations().attention
+    given = tf.cast(scores, tf.bfloat16)[None, None]
+    with tf.GradientTape() as own_tape:
+        own_tape.watch(given)
+        weights = attention(given, tf.ones((1, 2), tf.bool), scale=1.0, dropout=None)
+        own = tf.reduce_sum(tf.cast(weights, tf.float32) * upstream)
+    gradient = tf.cast(own_tape.gradient(own, given), tf.float32)
+    np.testing.assert_allclose(gradient[0, 0], tape.gradient(y, scores), rtol=0.02)
 
 
 @pytest.mark.parametrize("is_graph", [False, True])

@@ -40,9 +40,9 @@ def fuse(
     """Replace the `call` of a model's transformer layers by the kernel, where its conditions hold.
     Return the changed layers, for `unfuse`. The kernel calls `on_bfloat16` first.
 
-    The conditions: KerasHub's class itself, float32, the normalization after the residual, GELU
-    (exact or by tanh), biases, and no LoRA. The kernel computes a call in training with a padding
-    mask or none.
+    The conditions: KerasHub's class itself, float32, one axis of tokens, the normalization after
+    the residual, GELU (exact or by tanh), biases, dropout below 1, and no LoRA. The kernel computes
+    a call in training with a padding mask or none.
     """
     layers = list(dict.fromkeys(filter(_is_supported, model._flatten_layers())))
     for layer in layers:
@@ -63,6 +63,7 @@ def _is_supported(layer: keras.layers.Layer) -> bool:
     products = [*_projections(attention), attention._output_dense]
     products += [inner, layer._feedforward_output_dense]
     dropouts = [layer._self_attention_dropout, layer._feedforward_dropout]
+    dropouts.append(attention._dropout_layer)
     own = {keras.layers.MultiHeadAttention, keras.layers.LayerNormalization}
     own |= {keras.layers.EinsumDense, keras.layers.Dense, keras.layers.Dropout}
     return (
@@ -71,6 +72,9 @@ def _is_supported(layer: keras.layers.Layer) -> bool:
         and (_is_exact(inner.activation) or _name(inner.activation) == BY_TANH)
         # Compared by `type`, because a subclass may compute something else.
         and all(type(part) in own for part in [attention, *_norms(layer), *products, *dropouts])
+        and attention._attention_axes == (1,)
+        # For the rate 1, Keras draws no random numbers, and most weights have no gradient.
+        and all(part.rate < 1 for part in dropouts)
         and all(part.bias is not None for part in products)
         and not any(part.quantization_mode or part.lora_enabled for part in products)
     )
@@ -124,7 +128,8 @@ def _call(  # noqa: PLR0913, PLR0917 - KerasHub's arguments follow three bound o
     )
     weights = operations.attention(
         tf.matmul(queries, keys, transpose_b=True),
-        tf.cast(padding_mask, tf.bool),
+        # Keras casts a mask to integers, and repeats one of a single text or token.
+        tf.broadcast_to(tf.cast(tf.cast(padding_mask, tf.int32), tf.bool), (batch, length)),
         scale=attention._inverse_sqrt_key_dim,
         dropout=attention._dropout_layer if attention._dropout else None,
     )
@@ -237,9 +242,9 @@ class Operations:
             )
             return [array.view(BFLOAT16) for array in weights]
 
-        def backward(upstream: Array, weights: Array, uniform: Array) -> list[Array]:
-            d_scores = self._bits(weights.shape)
-            given = _of(upstream), _of(weights), uniform, np.float32(scale), np.float32(rate)
+        def backward(upstream: Array, weights: Array, is_token: Any, uniform: Array) -> list[Array]:
+            d_scores, numbers = self._bits(weights.shape), (np.float32(scale), np.float32(rate))
+            given = _of(upstream), _of(weights), is_token, uniform, *numbers
             _in_parts(
                 len(weights), lambda a, b, _: loops.attention_gradient(a, b, *given, d_scores)
             )
@@ -252,7 +257,7 @@ class Operations:
             types = [tf.bfloat16] * len(made)
             weights = _numpy(forward, [scores, is_token, uniform], types, like=made)
             return weights[-1], lambda upstream: self._gradient(
-                backward, [upstream, weights[0], uniform], [tf.bfloat16], like=[scores]
+                backward, [upstream, weights[0], is_token, uniform], [tf.bfloat16], like=[scores]
             )
 
         return self._gradients.of(run)(scores)

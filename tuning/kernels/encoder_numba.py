@@ -175,7 +175,8 @@ def attention(
 
     Scores, weights and `dropped` are (n_texts, n_heads, length, length); a score is multiplied by
     `scale`. `is_token` is (n_texts, length), and `uniform`, a random number for each weight, is
-    empty without dropout.
+    empty without dropout. A text without tokens has no weights, and equal ones without dropout, as
+    in Keras.
     """
     _, n_heads, length, _ = scores.shape
     row, scaled = np.empty(length, np.float32), _ONE / (_ONE - rate)
@@ -193,8 +194,11 @@ def attention(
                     e = _exp(_limited(row[k] - largest))
                     row[k] = e if is_token[text, k] else _ZERO
                     total += row[k]
-                # A text without tokens has no weights.
-                factor = _ONE / total if total > _ZERO else _ZERO
+                if total == _ZERO:
+                    total = np.float32(length)
+                    for k in range(length):
+                        row[k] = _ZERO if uniform.size else _ONE
+                factor = _ONE / total
                 for k in range(length):
                     row[k] *= factor
                     weights[text, head, token, k] = _rounded(row[k])
@@ -211,11 +215,13 @@ def attention_gradient(
     end: int,
     upstream: Any,
     weights: Any,
+    is_token: Any,
     uniform: Any,
     scale: Any,
     rate: Any,
     d_scores: Any,
 ) -> None:
+    """Write the gradient of the scores of the texts `start` to `end`."""
     _, n_heads, length, _ = weights.shape
     row, scaled = np.empty(length, np.float32), _ONE / (_ONE - rate)
     for text in range(start, end):
@@ -229,12 +235,18 @@ def attention_gradient(
                 else:
                     for k in range(length):
                         row[k] = _value(upstream[text, head, token, k])
-                total = _ZERO
-                for k in range(length):
-                    total += row[k] * _value(weights[text, head, token, k])
+                # The sum of the rounded weights is not 1. Without the division, the gradients would
+                # not add to 0, and those of a weight near 1 would be an error alone.
+                total, sum_of_weights = _ZERO, _ZERO
                 for k in range(length):
                     weight = _value(weights[text, head, token, k])
-                    d_scores[text, head, token, k] = _rounded(weight * (row[k] - total) * scale)
+                    total += row[k] * weight
+                    sum_of_weights += weight
+                mean = total / sum_of_weights if sum_of_weights > _ZERO else _ZERO
+                for k in range(length):
+                    weight = _value(weights[text, head, token, k])
+                    gradient = weight * (row[k] - mean) * scale if is_token[text, k] else _ZERO
+                    d_scores[text, head, token, k] = _rounded(gradient)
 
 
 @compiled
