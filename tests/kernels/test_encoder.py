@@ -185,6 +185,13 @@ def test_other_layers_are_left_as_they_are(make: Callable[[], Any]) -> None:
     assert encoder.fuse(model_of(make())) == []
 
 
+def test_own_call_of_a_layer_is_kept() -> None:
+    model, own = model_of(layer := layer_of()), lambda inputs, **_: inputs
+    layer.call = own
+    encoder.unfuse(encoder.fuse(model))
+    assert layer.call is own
+
+
 def test_layer_of_two_axes_of_tokens_is_left_as_it_is() -> None:
     x = keras.Input((2, None, WIDTH))
     assert encoder.fuse(keras.Model(x, layer_of()(x))) == []

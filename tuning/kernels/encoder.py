@@ -40,9 +40,9 @@ def fuse(
     """Replace the `call` of a model's transformer layers by the kernel, where its conditions hold.
     Return the changed layers, for `unfuse`. The kernel calls `on_bfloat16` first.
 
-    The conditions: KerasHub's class itself, float32, one axis of tokens, the normalization after
-    the residual, GELU (exact or by tanh), biases, dropout below 1, and no LoRA. The kernel computes
-    a call in training with a padding mask or none.
+    The conditions: KerasHub's class and `call`, float32, one axis of tokens, the normalization
+    after the residual, GELU (exact or by tanh), biases, dropout below 1, and no LoRA. The kernel
+    computes a call in training with a padding mask or none.
     """
     layers = list(dict.fromkeys(filter(_is_supported, model._flatten_layers())))
     for layer in layers:
@@ -57,7 +57,7 @@ def unfuse(layers: list[keras.layers.Layer]) -> None:
 
 
 def _is_supported(layer: keras.layers.Layer) -> bool:
-    if _name(type(layer)) != LAYER or not layer.built:
+    if _name(type(layer)) != LAYER or not layer.built or "call" in vars(layer):
         return False
     attention, inner = layer._self_attention_layer, layer._feedforward_intermediate_dense
     products = [*_projections(attention), attention._output_dense]
