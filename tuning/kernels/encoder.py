@@ -4,7 +4,7 @@ bfloat16, and `encoder_numba` what stands between two products, in one pass over
 
 The layers stay KerasHub's own: `fuse` replaces their `call` while a model trains, and a prediction
 runs KerasHub's code. The values are those of Keras, with the same elements dropped, but what goes
-into a product is rounded to bfloat16 (`tests/kernels/test_encoder.py`).
+into a product and comes out of it is rounded to bfloat16 (`tests/kernels/test_encoder.py`).
 """
 
 from __future__ import annotations

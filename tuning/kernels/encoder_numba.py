@@ -66,7 +66,8 @@ def _rounded(value: Any) -> Any:
     """Return the bits of a number rounded to bfloat16, half to even."""
     bits = _as_bits(value)
     up = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
-    return np.uint16(np.uint32(bits + up + np.uint32(0x7FFF)) >> np.uint32(16))
+    rounded = np.uint16(np.uint32(bits + up + np.uint32(0x7FFF)) >> np.uint32(16))
+    return rounded if value == value else np.uint16(0x7FC0)  # noqa: PLR0124 - NaN
 
 
 @inlined
