@@ -106,11 +106,11 @@ def test_dropped_file_comes_back_with_labels(browser: Browser, tmp_path: Path) -
         ["1", "so good, really", "", "good", "0.800000", ""],
         ["2", 'very "bad"\nand late', "=1+1", "<b>bad</b>", "0.900000", ""],
         ["3", "", "x", "", "", "no text"],
-        ["4", "good", "", "", "", "line 6: 2 fields, not 3"],
+        ["4", "good", "", "good", "0.800000", ""],
         ["5", "good", "x,y", "", "", "line 7: 4 fields, not 3"],
         ["6", "so bad", "", "<b>bad</b>", "0.900000", ""],
     ]
-    assert "new.csv, column text, 6 rows: <b>bad</b> 2, good 1, 3 with a problem." in shown
+    assert "new.csv, column text, 6 rows: <b>bad</b> 2, good 2, 2 with a problem." in shown
 
 
 @pytest.mark.slow
