@@ -185,14 +185,13 @@ class Operations:
         self,
         function: Callable[..., list[Array]],
         given: list[tf.Tensor],
-        types: list[tf.DType],
         *,
         like: Sequence[tf.Tensor],
     ) -> Any:
-        """Return gradients by a function of NumPy."""
+        """Return the gradients of the tensors `like` by a function of NumPy."""
 
         def run(*given: tf.Tensor) -> Any:
-            return _numpy(function, list(given), types, like=like)
+            return _numpy(function, list(given), like=like)
 
         return self._gradients.last(run, SECOND_DERIVATIVE)(*given)
 
@@ -216,14 +215,12 @@ class Operations:
             return [d_x.view(BFLOAT16), sums.sum(0)]
 
         def run(x: tf.Tensor, bias: tf.Tensor) -> Any:
-            (outputs,) = _numpy(forward, [x, bias], [tf.bfloat16])
-            return outputs, lambda upstream: self._gradient(
-                backward, [upstream], [tf.bfloat16, tf.float32], like=[x, bias]
-            )
+            n_texts, length, n_parts, n_heads, n_columns = x.shape
+            shape = n_parts, n_texts, n_heads, length, n_columns
+            (outputs,) = _numpy(forward, [x, bias], like=[tf.TensorSpec(shape, tf.bfloat16)])
+            return outputs, lambda upstream: self._gradient(backward, [upstream], like=[x, bias])
 
-        _, length, n_parts, n_heads, n_columns = x.shape
-        outputs = self._gradients.of(run)(x, bias)
-        return tf.unstack(tf.ensure_shape(outputs, (n_parts, None, n_heads, length, n_columns)))
+        return tf.unstack(self._gradients.of(run)(x, bias))
 
     def attention(
         self, scores: tf.Tensor, is_token: tf.Tensor, *, scale: float, dropout: Any
@@ -254,10 +251,9 @@ class Operations:
         made = [scores] * (2 if rate else 1)
 
         def run(scores: tf.Tensor) -> Any:
-            types = [tf.bfloat16] * len(made)
-            weights = _numpy(forward, [scores, is_token, uniform], types, like=made)
+            weights = _numpy(forward, [scores, is_token, uniform], like=made)
             return weights[-1], lambda upstream: self._gradient(
-                backward, [upstream, weights[0], is_token, uniform], [tf.bfloat16], like=[scores]
+                backward, [upstream, weights[0], is_token, uniform], like=[scores]
             )
 
         return self._gradients.of(run)(scores)
@@ -308,15 +304,13 @@ class Operations:
             outputs, rounded, *kept = _numpy(
                 forward,
                 [x, bias, residual, gamma, beta, uniform],
-                [tf.float32, tf.bfloat16, tf.float32, tf.float32],
-                like=[residual, x, residual, x[:, 0]],
+                like=[residual, x, residual, residual[:, 0]],
             )
 
             def gradient(*upstream: tf.Tensor) -> Any:
                 d_x, d_residual, d_bias, d_gamma, d_beta = self._gradient(
                     backward,
                     [*upstream, *kept, gamma, uniform],
-                    [tf.bfloat16] + [tf.float32] * 4,
                     like=[x, residual, bias, gamma, beta],
                 )
                 return d_x, d_bias, d_residual, d_gamma, d_beta
@@ -341,9 +335,9 @@ class Operations:
             return [d_x.view(BFLOAT16), sums.sum(0)]
 
         def run(x: tf.Tensor, bias: tf.Tensor) -> Any:
-            (outputs,) = _numpy(forward, [x, bias], [tf.bfloat16], like=[x])
+            (outputs,) = _numpy(forward, [x, bias], like=[x])
             return outputs, lambda upstream: self._gradient(
-                backward, [upstream, x, bias], [tf.bfloat16, tf.float32], like=[x, bias]
+                backward, [upstream, x, bias], like=[x, bias]
             )
 
         return self._gradients.of(run)(x, tf.convert_to_tensor(bias))
@@ -357,14 +351,13 @@ def _of(array: Array) -> Any:
 def _numpy(
     function: Callable[..., list[Array]],
     given: list[tf.Tensor],
-    types: list[tf.DType],
     *,
-    like: Sequence[tf.Tensor] = (),
+    like: Sequence[tf.Tensor | tf.TensorSpec],
 ) -> Any:
-    """Return the tensors of a function of NumPy, whose static shapes are those of `like`."""
+    """Return the tensors of a function of NumPy, with the types and static shapes of `like`."""
     # Outside a graph, a list of one result is returned as this result.
-    results = tf.nest.flatten(tf.numpy_function(function, given, types))
-    for result, tensor in zip(results, like, strict=False):
+    results = tf.nest.flatten(tf.numpy_function(function, given, [each.dtype for each in like]))
+    for result, tensor in zip(results, like, strict=True):
         result.set_shape(tensor.shape)
     return results
 

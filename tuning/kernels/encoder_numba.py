@@ -89,7 +89,7 @@ def _limited(x: Any) -> Any:
 
 @inlined
 def _share_and_slope(v: Any, is_exact: bool) -> tuple[Any, Any]:
-    """Return the share of v that GELU keeps, and the derivative of this share times v."""
+    """Return the share of v that GELU keeps, and v times the derivative of this share."""
     if is_exact:
         z = np.abs(v) * _HALF_ROOT
         t = _ONE / (_ONE + _ERF_P * z)
