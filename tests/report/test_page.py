@@ -25,7 +25,7 @@ from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.documents import unstructure
 from tuning.evaluation.predictions import Predictions, column_of
-from tuning.evaluation.scores import ChosenThreshold, Mistake
+from tuning.evaluation.scores import ChosenThreshold, Mistake, TestDocument
 from tuning.evaluation.test_split import EVALUATIONS
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.data_card import DataCard
@@ -336,14 +336,8 @@ def test_the_first_figure_is_of_the_metric_of_the_study(metric: str, shown: str)
     assert f"<p class=soft>{shown.capitalize()} on the 36 texts of the test split" in text
 
 
-@pytest.mark.parametrize("has_threshold", [False, True])
-def test_the_first_figure_names_the_rule_of_the_models_without_the_threshold(
-    has_threshold: bool,
-) -> None:
-    chosen = {"positive": ChosenThreshold(thresholds=(0.2,), criterion="f1")}
-    study = many_trials(6)
-    test = replace(TEST_SCORES, chosen_thresholds=chosen if has_threshold else {})
-    text = page_of(
+def tested_page(study: optuna.Study, test: TestDocument) -> str:
+    return page_of(
         study,
         summarize(study, metric="val_accuracy"),
         space=MANY_SPACE,
@@ -351,6 +345,16 @@ def test_the_first_figure_names_the_rule_of_the_models_without_the_threshold(
         card=CARD,
         measured=Measured(test=test),
     )
+
+
+@pytest.mark.parametrize("has_threshold", [False, True])
+def test_the_first_figure_names_the_rule_of_the_models_without_the_threshold(
+    has_threshold: bool,
+) -> None:
+    chosen = {"positive": ChosenThreshold(thresholds=(0.2,), criterion="f1")}
+    study = many_trials(6)
+    test = replace(TEST_SCORES, chosen_thresholds=chosen if has_threshold else {})
+    text = tested_page(study, test)
     said = "with its own thresholds, the other models at 0.5." in text.partition("<h2>")[0]
     assert said is has_threshold
 
@@ -361,14 +365,7 @@ def test_page_counts_an_evaluation_of_an_export_that_was_killed_later() -> None:
     later = replace(look, when="2026-02-02")
     for n_times, words in ((1, "once: "), (2, f"2 times: {look.when}, 2026-02-02. The scores are")):
         study.set_user_attr(EVALUATIONS, [unstructure(each) for each in (look, later)[:n_times]])
-        text = page_of(
-            study,
-            summarize(study, metric="val_accuracy"),
-            space=MANY_SPACE,
-            record=RECORD,
-            card=CARD,
-            measured=Measured(test=TEST_SCORES),
-        )
+        text = tested_page(study, TEST_SCORES)
         assert f"Evaluated {words}" in text
     assert f"The scores are those of {look.when}." in text
 
