@@ -336,7 +336,7 @@ def test_the_first_figure_is_of_the_metric_of_the_study(metric: str, shown: str)
     assert f"<p class=soft>{shown.capitalize()} on the 36 texts of the test split" in text
 
 
-def tested_page(study: optuna.Study, test: TestDocument) -> str:
+def page_with_test_scores(study: optuna.Study, test: TestDocument) -> str:
     return page_of(
         study,
         summarize(study, metric="val_accuracy"),
@@ -354,7 +354,7 @@ def test_the_first_figure_names_the_rule_of_the_models_without_the_threshold(
     chosen = {"positive": ChosenThreshold(thresholds=(0.2,), criterion="f1")}
     study = many_trials(6)
     test = replace(TEST_SCORES, chosen_thresholds=chosen if has_threshold else {})
-    text = tested_page(study, test)
+    text = page_with_test_scores(study, test)
     said = "with its own thresholds, the other models at 0.5." in text.partition("<h2>")[0]
     assert said is has_threshold
 
@@ -365,7 +365,7 @@ def test_page_counts_an_evaluation_of_an_export_that_was_killed_later() -> None:
     later = replace(look, when="2026-02-02")
     for n_times, words in ((1, "once: "), (2, f"2 times: {look.when}, 2026-02-02. The scores are")):
         study.set_user_attr(EVALUATIONS, [unstructure(each) for each in (look, later)[:n_times]])
-        text = tested_page(study, TEST_SCORES)
+        text = page_with_test_scores(study, TEST_SCORES)
         assert f"Evaluated {words}" in text
     assert f"The scores are those of {look.when}." in text
 
