@@ -51,6 +51,18 @@ def test_difference_that_is_the_same_on_each_seed_shows_no_space_to_be_better() 
     assert equal.signed == "+0.0000 [+0.0000, +0.0000]"
 
 
+def test_more_seeds_are_advised_only_where_they_can_change_the_difference() -> None:
+    """Each seed gives a fitted model that training did not change the same value."""
+    fitted = [confirmed("a", 0.90, [0.0] * 3), confirmed("b", 0.80, [0.0] * 3)]
+    answer, reason = choice(fitted)
+    assert answer == "Choose a: no other search space was shown to be as good."
+    assert reason.endswith(": against b +0.1000.")
+    trained = confirmed("c", 0.85, [0.07, -0.09, 0.02])
+    more = choice([fitted[0], trained, fitted[1]])[2]
+    assert "whether c is worse" in more and "compare-reviews-b" not in more
+    assert len(choice([confirmed("a", 0.90, [0.0]), confirmed("b", 0.80, [0.0])])) == 3
+
+
 def test_lead_over_fresh_splits_allows_for_the_rows_that_they_share() -> None:
     keys = [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]  # seed and fold
     values = [0.90, 0.80, 0.85, 0.83, 0.91, 0.88], [0.89, 0.78, 0.84, 0.83, 0.89, 0.88]

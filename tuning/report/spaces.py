@@ -47,6 +47,14 @@ class SpaceResult:
     train_seconds: float | None = None
     latency_ms: float | None = None
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether several repeats have one value, as those of a model that `adapt` has fitted and
+        training did not change: further seeds give this value too.
+        """
+        values = self.repeats.values()
+        return len(values) > 1 and max(values) - min(values) < MIN_CHANGE
+
     def lead_over(self, other: SpaceResult) -> Interval:
         """Return the mean difference on shared seeds and folds, with Student's interval of paired
         values; without any, the difference of the means, with bounds that are NaN. Differences that
@@ -208,11 +216,12 @@ def choice(spaces: Sequence[SpaceResult]) -> list[str]:
         shown = "no other search space was shown to be as good"
         why = shown if far else "it is better than each other search space"
         texts.insert(0, f"Choose {best.space}: {why}.")
-    if far:
+    unknown = [other for other in far if not (best.is_constant and other.is_constant)]
+    if unknown:
         commands = ", ".join(
             f"`{typed('confirm', study=result.study, seeds=10, share=1)}`"
-            for result in (best, *far)
+            for result in (best, *unknown)
         )
-        names = ", ".join(result.space for result in far)
+        names = ", ".join(result.space for result in unknown)
         texts.append(f"More seeds would show whether {names} is worse: {commands}.")
     return [*texts, *without]
