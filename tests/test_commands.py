@@ -73,6 +73,8 @@ def test_values_are_quoted_for_the_shell(value: str) -> None:
         ("confirm", {"pruned": 5, "share": 1}, "study.confirm(pruned=5, share=1)"),
         ("confirm", of_study(Path("/a b/s")), "study.confirm()"),
         ("tune", of_study(Path("r/s")), 'tuning.tune(…, study="s", results="r")'),
+        ("tune", {"study": "s", "test": "t.csv"}, 'tuning.tune(…, study="s")'),
+        ("confirm", {"study": "s", "test": "t.csv"}, 'study.confirm(test="t.csv")'),
         ("export-best", {"trial": "N"}, "study.export(trial=N)"),
         ("report", {"slice_column": "column"}, 'study.report(slice_column="column")'),
         ("track", {"study": "s", "log_to": "wandb:w"}, 'study.log_to("wandb:w")'),

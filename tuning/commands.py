@@ -38,6 +38,8 @@ TARGETS = {
 }
 # The packages of the extras that no target installs, as in `pyproject.toml`.
 REQUIREMENTS = {"postgres": "psycopg[binary]>=3.2,<4", "ray": "ray>=2.60,<3"}
+# Fields of `tuning.Data`, which commands and methods of a study have as parameters of their own.
+PLACES_OF_DATA = ("data", "data_dir", "validation", "test")
 _PACKAGE = Path(__file__).parent
 DEFAULT_RESULTS = Path("results")
 # The commands of a study that read its export alone.
@@ -144,11 +146,13 @@ def _python(*, elsewhere: str = "python") -> str:
 
 
 def _call(function: str, values: dict[str, object]) -> str:
-    """Return a call. `tuning.tune` and `tuning.compare` also take the data and the study's name."""
+    """Return a call. The ellipsis of `tuning.tune` and `tuning.compare` is the space and the data;
+    these functions also take the study's name.
+    """
     is_method = function.startswith("study.")
     arguments = [] if is_method else ["…"]
     for name, value in values.items():
-        if is_method and name in ("study", "results"):
+        if name in (("study", "results") if is_method else PLACES_OF_DATA):
             continue
         text = str(value)
         is_text = name == "study" or not (text.isdigit() or text == "N")

@@ -152,9 +152,16 @@ def test_confirmation_needs_three_trials_that_were_trained_here_and_its_continua
 def test_confirmation_of_a_comparison_needs_one_trial(
     copied: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`make confirm` needs as many trials as the confirmation within `make compare`."""
+    """`make confirm` needs as many trials as the confirmation within `make compare`, and an export
+    names what confirms the study.
+    """
     set_n_trials(copied.study(), MAX_TRIALS)
-    nothing = replace(summarize(copied.study(), metric="val_accuracy"), trials=[])
+    summary = summarize(copied.study(), metric="val_accuracy")
+    nothing = replace(summary, trials=[])
+    for known, remedy in ((nothing, "make compare"), (summary, "make confirm STUDY=s ")):
+        study = StudyHandle.of(copied.results, "s")
+        vars(study)["summary"] = replace(known, trials=known.trials[:1])
+        assert f"`{remedy}" in study.confirm_remedy
     monkeypatch.setattr(confirming, "summarize", lambda *_, **__: nothing)
     with pytest.raises(StudyError, match=r"1 completed trial or more.* `make compare` more min"):
         run(copied)

@@ -14,7 +14,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.commands import typed
-from tuning.config import MAX_TRIALS, Limits, StudyConfig, Workers, require_positive
+from tuning.config import Limits, StudyConfig, Workers, require_positive
 from tuning.confirmation.plan import (
     due_on_random_splits,
     due_others,
@@ -37,13 +37,12 @@ from tuning.search.writer import describe
 from tuning.spaces.files import find_space
 from tuning.spaces.hyperparameters import key
 from tuning.spaces.loading import SearchSpace, require_same_space
-from tuning.study.coordinators import requested_n_trials
 from tuning.study.handle import StudyHandle
 from tuning.study.lock import study_lock
 from tuning.study.prepare import require_same_data, resplits
 from tuning.study.storage import storage_errors
 from tuning.study.study import require_same_encoders
-from tuning.study.summary import MIN_COMPLETE, Summary, summarize
+from tuning.study.summary import MIN_COMPLETE, Summary, longer_search, summarize
 from tuning.study.trials import (
     attributes_of,
     busy_seconds,
@@ -120,9 +119,8 @@ def _open_session(
         require_same_space(space, finished.space, path=find_space(config.space), doing=doing)
 
     with finished.opened() as study, storage_errors(finished.storage_url):
-        is_of_comparison = requested_n_trials(study) == MAX_TRIALS
         summary = summarize(study, metric=config.metric)
-        require_finished(summary, folder, is_of_comparison=is_of_comparison)
+        require_finished(summary, folder, is_of_comparison=finished.is_of_comparison)
         require_same_encoders(finished.record, doing=doing)
         with (
             study_lock(folder),
@@ -199,10 +197,7 @@ def require_finished(summary: Summary, folder: StudyDir, *, is_of_comparison: bo
     is_enough = is_of_comparison or folder.confirmation_path.exists()
     n_complete, least = summary.n_confirmable, 1 if is_enough else MIN_COMPLETE
     if n_complete < least:
-        more = f"Type `{typed('tune', study=summary.study, n_trials='N')}` with a larger number or"
-        more = (
-            f"Give `{typed('compare')}` more minutes" if is_of_comparison else f"{more} more time"
-        )
+        more = longer_search({"study": summary.study}, is_of_comparison=is_of_comparison)
         raise StudyError(
             f"A confirmation must have {counted(least, 'completed trial')} or more, trained here;"
             f" {summary.study!r} has {n_complete}. {more}."

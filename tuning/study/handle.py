@@ -15,7 +15,7 @@ import optuna
 
 from tuning.atomic_io import read_json
 from tuning.commands import of_study, typed
-from tuning.config import StudyConfig
+from tuning.config import MAX_TRIALS, StudyConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.documents import unstructure
 from tuning.errors import StorageError
@@ -25,10 +25,10 @@ from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION
 from tuning.results import ResultsDir, StudyDir, staged
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
-from tuning.study.coordinators import Heartbeat, heartbeats_of
+from tuning.study.coordinators import Heartbeat, heartbeats_of, requested_n_trials
 from tuning.study.storage import close_study
 from tuning.study.study import StudyRecord, load_study, read_record, recorded_space
-from tuning.study.summary import MIN_COMPLETE, Best, Summary, best_of, summarize
+from tuning.study.summary import MIN_COMPLETE, Best, Summary, best_of, longer_search, summarize
 from tuning.study.trials import attributes_of, value_of
 
 
@@ -78,6 +78,12 @@ class StudyHandle:
     def confirmation(self) -> Confirmation | None:
         return Confirmation.load(self.folder)
 
+    @cached_property
+    def is_of_comparison(self) -> bool:
+        """Whether the last search was one of `make compare`, which ends after a duration."""
+        with self.opened() as study:
+            return requested_n_trials(study) == MAX_TRIALS
+
     @property
     def place(self) -> dict[str, object]:
         """The values with which a command finds the study and its data."""
@@ -85,9 +91,10 @@ class StudyHandle:
 
     @property
     def confirm_remedy(self) -> str:
-        """What confirms the study. A search with more trials is followed by a confirmation."""
-        if self.confirmation is None and self.summary.n_confirmable < MIN_COMPLETE:
-            return f"Type `{typed('tune', **self.place, n_trials='N')}` with a larger number"
+        """What confirms the study. A longer search is followed by a confirmation."""
+        least = 1 if self.is_of_comparison else MIN_COMPLETE
+        if self.confirmation is None and self.summary.n_confirmable < least:
+            return longer_search(self.place, is_of_comparison=self.is_of_comparison)
         return f"Type `{typed('confirm', **self.place)}`"
 
     @cached_property

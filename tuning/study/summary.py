@@ -5,6 +5,7 @@ its trials, the best trial and the baseline.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -169,6 +170,13 @@ class Summary:
                 f" among its {len(self.trials)} trials. {remedy}"
             )
         return self.best
+
+
+def longer_search(place: Mapping[str, object], *, is_of_comparison: bool) -> str:
+    """Return the clause about what gives the study at `place` further trials."""
+    if is_of_comparison:
+        return f"Give `{typed('compare')}` more minutes"
+    return f"Type `{typed('tune', **place, n_trials='N')}` with a larger number or more time"
 
 
 @dataclass(frozen=True)
