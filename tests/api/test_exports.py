@@ -2,12 +2,15 @@
 that an ensemble needs beside those of the confirmation.
 """
 
+import math
 import pickle
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +26,7 @@ from tuning.atomic_io import read_json, write_json
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, DataError, ExportError, StorageError
 from tuning.inference.manifest import digests
+from tuning.results import ResultsDir, StudyDir
 from tuning.study.handle import StudyHandle
 
 TEXTS = ["good film", "bad"]
@@ -87,6 +91,7 @@ def test_no_texts_give_an_empty_frame(texts: Any, onnx_export: Path) -> None:
         ("good film", "list of texts, .* received a str"),
         ({"text": TEXTS}, "list of texts, .* a dict"),
         (pd.DataFrame({"text": TEXTS}), "list of texts, .* a DataFrame"),
+        (["good", math.nan], "received nan at position 1. .* dropna"),
         (["good", None], "received None at position 1. .* dropna"),
         (pd.Series(["good", None], dtype="string"), "received <NA> at position 1. .* dropna"),
         (["good", ["bad"]], r"received \['bad'\] at position 1. .* dropna"),
@@ -182,6 +187,22 @@ def test_study_writes_its_export_and_a_copy(copied: Setting, tmp_path: Path) -> 
     assert export.predict(TEXTS)["text"].tolist() == TEXTS
     assert export.scores["model"][0].startswith("exported ")
     assert {LINEAR, MAJORITY, NGRAMS} <= {*export.scores["model"]}
+
+
+def test_export_keeps_the_random_states_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(*_: Any, **__: Any) -> None:
+        keras.utils.set_random_seed(0)
+        keras.layers.Dropout(0.5)  # Keras draws its seed from `random`.
+        raise ExportError("after the models were built")
+
+    monkeypatch.setattr(module, "export_best", export)
+    study = tuning.Study(StudyDir(tmp_path / "s"), ResultsDir(tmp_path))
+    before = random.getstate(), np.random.get_state()[1:]
+    with pytest.raises(ExportError, match="were built"):
+        study.export()
+    np.testing.assert_equal((random.getstate(), np.random.get_state()[1:]), before)
 
 
 @pytest.mark.slow

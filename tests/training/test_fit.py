@@ -4,7 +4,6 @@ hypermodel.
 
 import contextlib
 import math
-import random
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -453,19 +452,6 @@ def test_policy_of_a_file_holds_for_every_training_of_its_models(
     for ours, theirs in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(np.array(ours, np.float32), np.array(theirs, np.float32))
     assert keras.config.dtype_policy().name == "float32"
-
-
-def test_load_trained_keeps_the_random_states_of_the_user(tmp_path: Path) -> None:
-    weights = str(tmp_path / "weights.npz")
-    run(Hyper(), epochs=1, weights=weights)
-    job = TrainingJob(values=VALUES, target=TWO, train=TrainConfig(), seed=0, weights=weights)
-    numbers = []
-    for load in (lambda: None, lambda: load_trained(Hyper(), job)):
-        random.seed(5)
-        np.random.seed(5)
-        load()
-        numbers.append((random.random(), np.random.random()))
-    assert numbers[0] == numbers[1]
 
 
 class OwnFit(Hyper):

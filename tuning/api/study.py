@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -61,6 +62,22 @@ def _finding_data() -> Iterator[None]:
         yield
     except MissingFileError as error:
         raise MissingFileError(f"{error} If the file has moved, give its new place.") from error
+
+
+@contextmanager
+def _keeping_random_states() -> Iterator[None]:
+    """Keep the states of `random` and `numpy.random`. An export builds and loads models in the
+    process of the user: it sets their seeds, and Keras draws further seeds from `random`.
+    """
+    import numpy as np
+
+    # TensorFlow has no public function that reads or restores the state of its generator.
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
 
 
 class Study:
@@ -295,6 +312,7 @@ class Study:
         return write_report(self._read(), slice_column=slice_column)[0]
 
     @_finding_data()
+    @_keeping_random_states()
     @plain_values
     def export(
         self,

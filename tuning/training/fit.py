@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -116,27 +115,14 @@ def fit(
 
 
 def load_trained(hypermodel: keras_tuner.HyperModel, job: TrainingJob) -> BuiltModel:
-    """Build a model with the seed of its training, and load its trained weights. It runs in the
-    process of the user, so the states of `random` and `numpy.random` stay as they are.
-    """
-    with keras_settings_of(hypermodel), _random_states_kept():
+    """Build a model with the seed of its training, and load its trained weights."""
+    with keras_settings_of(hypermodel):
         clear_session()
         keras.utils.set_random_seed(job.seed)
         built = build_model(hypermodel, job)
         checkpoints.load_trained(Path(job.weights or ""), built.model)
         finalize_layers(built.model)
     return built
-
-
-@contextlib.contextmanager
-def _random_states_kept() -> Iterator[None]:
-    # TensorFlow has no public function that reads or restores the state of its generator.
-    of_python, of_numpy = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)
 
 
 def _complete(built: BuiltModel, train: EncodedSplit, timings: Timings) -> None:
