@@ -185,11 +185,13 @@ def test_other_layers_are_left_as_they_are(make: Callable[[], Any]) -> None:
     assert encoder.fuse(model_of(make())) == []
 
 
-def test_own_call_of_a_layer_is_kept() -> None:
+@pytest.mark.parametrize("name", ["", "_feedforward_output_dense"], ids=["layer", "part"])
+def test_own_call_of_a_layer_or_a_part_is_kept(name: str) -> None:
     model, own = model_of(layer := layer_of()), lambda inputs, **_: inputs
-    layer.call = own
-    encoder.unfuse(encoder.fuse(model))
-    assert layer.call is own
+    changed = getattr(layer, name) if name else layer
+    changed.call = own
+    assert encoder.fuse(model) == []
+    assert changed.call is own
 
 
 def test_layer_of_two_axes_of_tokens_is_left_as_it_is() -> None:

@@ -86,6 +86,15 @@ def test_other_layers_are_left_as_they_are() -> None:
         assert n_changed(model) == 0
 
 
+def test_own_call_of_a_layer_is_kept() -> None:
+    inputs, layer = keras.Input((6, 4)), keras.layers.EinsumDense("abc,cd->abd", (6, 4))
+    model, own = keras.Model(inputs, layer(inputs)), lambda inputs, **_: inputs
+    layer.call = own
+    with fast_products(model, on_bfloat16=list):
+        assert layer.call is own
+    assert layer.call is own
+
+
 def test_model_with_xla_is_left_as_it_is(tiny_preset: Path) -> None:
     model = transformer_classifier(str(tiny_preset))
     model.jit_compile = True

@@ -57,13 +57,14 @@ def unfuse(layers: list[keras.layers.Layer]) -> None:
 
 
 def _is_supported(layer: keras.layers.Layer) -> bool:
-    if _name(type(layer)) != LAYER or not layer.built or "call" in vars(layer):
+    if _name(type(layer)) != LAYER or not layer.built:
         return False
     attention, inner = layer._self_attention_layer, layer._feedforward_intermediate_dense
     products = [*_projections(attention), attention._output_dense]
     products += [inner, layer._feedforward_output_dense]
     dropouts = [layer._self_attention_dropout, layer._feedforward_dropout]
     dropouts.append(attention._dropout_layer)
+    parts = [attention, *_norms(layer), *products, *dropouts]
     own = {keras.layers.MultiHeadAttention, keras.layers.LayerNormalization}
     own |= {keras.layers.EinsumDense, keras.layers.Dense, keras.layers.Dropout}
     return (
@@ -71,13 +72,19 @@ def _is_supported(layer: keras.layers.Layer) -> bool:
         and not layer.normalize_first
         and (_is_exact(inner.activation) or _name(inner.activation) == BY_TANH)
         # Compared by `type`, because a subclass may compute something else.
-        and all(type(part) in own for part in [attention, *_norms(layer), *products, *dropouts])
+        and all(type(part) in own for part in parts)
+        and not any(map(has_own_call, [layer, *parts]))
         and attention._attention_axes == (1,)
         # For the rate 1, Keras draws no random numbers, and most weights have no gradient.
         and all(part.rate < 1 for part in dropouts)
         and all(part.bias is not None for part in products)
         and not any(part.quantization_mode or part.lora_enabled for part in products)
     )
+
+
+def has_own_call(layer: keras.layers.Layer) -> bool:
+    """Return whether a `call` was set on the layer itself, which may compute anything."""
+    return "call" in vars(layer)
 
 
 def _name(named: Any) -> tuple[str, str]:

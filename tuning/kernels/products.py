@@ -39,13 +39,14 @@ def fast_products(model: keras.Model, *, on_bfloat16: Callable[[], None]) -> Ite
     layers = list(dict.fromkeys(filter(_is_flat, model._flatten_layers())))
     fused: list[keras.layers.Layer] = []
     try:
-        for layer in layers:
-            layer.call = partial(_call, layer)
         # TensorFlow computes these products by oneDNN.
         if has_bfloat16() and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
             fused = encoder.fuse(model, on_bfloat16=on_bfloat16)
             if not fused:
                 model.make_train_function = partial(_make_train_function, model, on_bfloat16)
+        # After `encoder.fuse`, which leaves out layers whose parts have a `call` of their own.
+        for layer in layers:
+            layer.call = partial(_call, layer)
         yield
     finally:
         encoder.unfuse(fused)
@@ -74,6 +75,8 @@ def n_contracted(equation: str) -> int:
 
 def _is_flat(layer: keras.layers.Layer) -> bool:
     if type(layer) is not keras.layers.EinsumDense or not layer.built:
+        return False
+    if encoder.has_own_call(layer):
         return False
     n, kernel = n_contracted(layer.equation), layer.kernel
     # A bias may have an axis of the input, such as the place in a text.
