@@ -871,6 +871,11 @@ def test_preset_for_a_space_that_takes_none_is_refused(tmp_path: Path) -> None:
         declare(write(tmp_path, DECLARED), n_classes=2, preset="three")
 
 
+REGISTERED_ELSEWHERE = """
+
+def build(hp):
+    keras.layers.Dense(2, kernel_initializer="my>init")
+"""
 RAISES = substituted(AS_METHOD, f"return {POINTS}", "return 1 / 0")
 
 
@@ -886,6 +891,7 @@ RAISES = substituted(AS_METHOD, f"return {POINTS}", "return 1 / 0")
         (changed("10, 40", "40, 10"), "declaring hyperparameters: V", "declare_hyperparameters"),
         (RAISES, "its starting points: ZeroDivisionError", "in starting_points"),
         ("\n\ndef build(hp):\n    hp.get('n')\n", "building the model .*: KeyError", "in build"),
+        (REGISTERED_ELSEWHERE, "give the object itself .* or register it in this file", "in build"),
         (substituted(OWN_FIT, "[16, 32]", "[]"), r"fit\(\) on a few rows: ValueError", "in fit"),
     ],
 )
