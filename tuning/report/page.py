@@ -64,6 +64,7 @@ from tuning.report.tables import (
 )
 from tuning.report.threshold import threshold_advice
 from tuning.spaces.loading import SearchSpace
+from tuning.study.coordinators import is_of_comparison
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.study import StudyRecord
@@ -172,6 +173,7 @@ def page(
     n_searched, architectures = len(searched_names(space)), costs.architecture_rows(summary)
     estimates = estimate(confirmation)
     constant = "" if test else constant_sentence(confirmation, card, config)
+    least = 1 if is_of_comparison(study) else MIN_COMPLETE
     first = answer(summary, confirmation, test, linear, constant=constant)
     return render(
         "tuning.report",
@@ -209,7 +211,7 @@ def page(
         test=_test(test, study, config.metric, card.target) if test else None,
         plots=plots,
         advice=[entry.sentence for entry in advice],
-        n_missing=0 if confirmation else max(MIN_COMPLETE - summary.n_confirmable, 0),
+        n_missing=0 if confirmation else max(least - summary.n_confirmable, 0),
         declarations=declarations(advice),
         n_best=0 if summary.has_costs else min(N_TABLE, len(summary.ranked)),
         best=table(*narrow(*best_rows(summary, space, confirmation), n_searched, n_after=2)),

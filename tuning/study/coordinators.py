@@ -29,7 +29,7 @@ import psutil
 from optuna.trial import FrozenTrial
 
 from tuning import documents
-from tuning.config import require_positive
+from tuning.config import MAX_TRIALS, require_positive
 from tuning.errors import StudyError
 from tuning.results import StudyDir
 from tuning.study.optuna_internals import storage_of
@@ -232,6 +232,11 @@ def set_n_trials(study: optuna.Study, n_trials: int | str) -> None:
 def requested_n_trials(study: optuna.Study) -> int | str | None:
     n_trials: int | str | None = study.user_attrs.get(N_TRIALS)
     return n_trials
+
+
+def is_of_comparison(study: optuna.Study) -> bool:
+    """Return whether the last search was one of `make compare`, which only its duration limits."""
+    return requested_n_trials(study) == MAX_TRIALS
 
 
 def searched_seconds(study: optuna.Study) -> float:

@@ -15,7 +15,7 @@ import optuna
 
 from tuning.atomic_io import read_json
 from tuning.commands import of_study, typed
-from tuning.config import MAX_TRIALS, StudyConfig
+from tuning.config import StudyConfig
 from tuning.confirmation.rounds import Confirmation
 from tuning.documents import unstructure
 from tuning.errors import StorageError
@@ -25,7 +25,7 @@ from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION
 from tuning.results import ResultsDir, StudyDir, staged
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
-from tuning.study.coordinators import Heartbeat, heartbeats_of, requested_n_trials
+from tuning.study.coordinators import Heartbeat, heartbeats_of, is_of_comparison
 from tuning.study.storage import close_study
 from tuning.study.study import StudyRecord, load_study, read_record, recorded_space
 from tuning.study.summary import MIN_COMPLETE, Best, Summary, best_of, longer_search, summarize
@@ -80,9 +80,8 @@ class StudyHandle:
 
     @cached_property
     def is_of_comparison(self) -> bool:
-        """Whether the last search was one of `make compare`, which ends after a duration."""
         with self.opened() as study:
-            return requested_n_trials(study) == MAX_TRIALS
+            return is_of_comparison(study)
 
     @property
     def place(self) -> dict[str, object]:
