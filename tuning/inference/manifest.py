@@ -23,7 +23,6 @@ CARD = "README.md"
 # Version 2 added the sizes and digests of the files.
 MANIFEST, MANIFEST_VERSION = "export.json", 2
 REMEDY = "Write the export again."
-_BLOCK = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +135,5 @@ def _is_below(path: str, name: str) -> bool:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
