@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -170,7 +169,7 @@ def describe_export(
         data_fingerprint=record.data_fingerprint,
         space_fingerprint=record.space_fingerprint,
         versions=describe_versions(),
-        git_commit=git_commit(Path(__file__).parent),
+        git_commit=git_commit(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         search=describe_search(chosen),
     )

@@ -86,10 +86,10 @@ def describe_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def git_commit(folder: Path) -> str | None:
+def git_commit() -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
             capture_output=True,
             text=True,
             check=False,
@@ -250,7 +250,7 @@ def open_study(
                 **vars(now),
                 created=datetime.now(UTC).isoformat(timespec="microseconds"),
                 versions=describe_versions(),
-                git_commit=git_commit(Path(__file__).parent),
+                git_commit=git_commit(),
                 encoders={
                     preset: str(checksum_of_encoder(Path(preset)))
                     for preset in space.presets
