@@ -18,6 +18,7 @@ from tuning.errors import SpaceError
 from tuning.fidelity import epochs_at, evaluation_rows, is_evaluated
 from tuning.inputs.contract import Rows
 from tuning.metrics import METRICS, metric_of, sign
+from tuning.models.transformer import own_optimizer
 from tuning.outcomes import FailureReason
 from tuning.targets.target import Array
 from tuning.training import checkpoints
@@ -202,8 +203,7 @@ class EvaluationCallback(keras.callbacks.Callback):
 @contextlib.contextmanager
 def final_weights(model: keras.Model) -> Iterator[None]:
     """Give a model the weights that `use_ema=True` would leave if its training ended now."""
-    # Keras wraps the optimizer of a model in float16.
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    optimizer = own_optimizer(model)
     # Before the first step, the averages of an optimizer that is built are 0.
     if not (getattr(optimizer, "use_ema", False) and int(optimizer.iterations)):
         yield
