@@ -105,10 +105,9 @@ class Cut:
 
 @dataclass(frozen=True)
 class _Keys:
-    """The keys of a target in a message. Some messages of earlier versions have no names."""
+    """The keys of a target in a message."""
 
-    n_classes: int
-    class_names: list[str] | None = None
+    class_names: list[str]
     predicts: str = field(default=DEFAULT_TARGET, metadata=OMIT_DEFAULT)
     margin: float | None = field(default=None, metadata=OMIT_DEFAULT)
     thresholds: tuple[float, ...] = field(default=(), metadata=OMIT_DEFAULT)
@@ -338,7 +337,7 @@ class Target(ABC):
 
     def document(self) -> dict[str, Any]:
         """Return the keys of a message that say what a model predicts."""
-        keys = _Keys(self.width, [*self.names], self.kind, self.margin, self.thresholds)
+        keys = _Keys([*self.names], self.kind, self.margin, self.thresholds)
         return unstructure(keys)
 
     @classmethod
@@ -346,5 +345,6 @@ class Target(ABC):
         from tuning.targets.kinds import target_of
 
         keys = structure(values, _Keys)
-        names = map(str, range(keys.n_classes)) if keys.class_names is None else keys.class_names
-        return target_of(names, keys.predicts, margin=keys.margin, thresholds=keys.thresholds)
+        return target_of(
+            keys.class_names, keys.predicts, margin=keys.margin, thresholds=keys.thresholds
+        )
