@@ -268,7 +268,7 @@ def add(
         names = ", ".join(unknown)
         sentences.insert(0, f"The space does not have {names}: these values are not used.")
     summary = summarize(study, metric=config.metric)
-    n_trials = summary.n_finished + summary.counts["running"] + summary.counts["waiting"]
+    n_trials = summary.n_taken + summary.counts["waiting"]
     return WarmStart(n_added, sentences, n_trials, as_finished)
 
 

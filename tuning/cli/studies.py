@@ -20,6 +20,7 @@ from tuning.display.progress import steps
 from tuning.display.tables import best_table, card_table, removable_table, space_table
 from tuning.hosts import LOCAL, is_loopback
 from tuning.results import ResultsDir
+from tuning.text import counted
 
 if TYPE_CHECKING:
     from tuning.api.study import Study
@@ -196,6 +197,5 @@ def spaces() -> None:
 
     two_classes = target_of(("negative", "positive"))
     for name, (path, space) in declared_spaces(target=two_classes).items():
-        n = len(space.starting_points)
-        points = f"{n} starting point{'' if n == 1 else 's'}"
+        points = counted(len(space.starting_points), "starting point")
         console.print(space_table(f"{escape(name)}  {points}  [dim]{escape(str(path))}[/]", space))
