@@ -10,7 +10,6 @@ from enum import StrEnum
 
 from tuning.config import TrainConfig
 from tuning.data.rows import Redraw
-from tuning.documents import prefixed
 from tuning.outcomes import FailureReason
 from tuning.spaces.ranges import Values
 from tuning.targets.target import Target
@@ -66,7 +65,7 @@ class TrainingJob:
     """
 
     values: Values
-    target: Target = field(metadata=prefixed(""))
+    target: Target
     train: TrainConfig
     seed: int
     n_epochs: float | None = None

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, get_args
 
 from tuning import errors
 from tuning.config import StudyConfig
 from tuning.data.rows import Redraw
-from tuning.documents import prefixed, structure, unstructure
+from tuning.documents import structure, unstructure
 from tuning.inputs.corpus import Corpus
 from tuning.inputs.kinds import NGRAMS
 from tuning.outcomes import FailureReason
@@ -35,7 +35,7 @@ class Declare:
     """A request to load a space. `is_weighted`: whether texts have weights in the loss."""
 
     path: str
-    target: Target = field(metadata=prefixed(""))
+    target: Target
     preset: str | None = None
     sizes: Sizes | None = None
     is_weighted: bool = False
