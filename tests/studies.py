@@ -226,12 +226,11 @@ def copy_study(results: ResultsDir, folder: Path) -> Setting:
     return made
 
 
-def many_trials(n: int, *, trade_off: bool = True, seed: int = 0) -> optuna.Study:
-    """Return a study of `n` trials with four hyperparameters, of which half are pruned.
-
-    With `trade_off`, trials with a low learning rate have many units.
+def many_trials(n: int) -> optuna.Study:
+    """Return a study of `n` trials with four hyperparameters, of which half are pruned. The fewer
+    units a trial has, the higher is its best learning rate.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     ranges = {
         "learning_rate": (1e-4, 1e-1),
         "lstm_units": (4, 128),
@@ -247,7 +246,7 @@ def many_trials(n: int, *, trade_off: bool = True, seed: int = 0) -> optuna.Stud
             "vocab_size": 1_000 + int(29_000 * share["vocab_size"]),
             "dropout": 0.5 * share["dropout"],
         }
-        off = share["learning_rate"] + (share["lstm_units"] if trade_off else 0.5) - 1
+        off = share["learning_rate"] + share["lstm_units"] - 1
         value = 0.9 - abs(off) - 0.1 * share["dropout"]
         seconds = {"train": 2.0, "evaluate": 0.2, "idle": 0.1}
         attributes = {
@@ -275,8 +274,8 @@ def many_trials(n: int, *, trade_off: bool = True, seed: int = 0) -> optuna.Stud
     return study
 
 
-def open_at_once(url: str, n: int = 4) -> None:
-    """Open a database without tables from `n` processes at the same time."""
+def open_at_once(url: str) -> None:
+    """Open a database without tables from four processes at the same time."""
     wait = "print('ready', flush=True); sys.stdin.readline()"
     code = (
         f"import sys; from tuning.study.storage import open_storage; {wait};"
@@ -291,7 +290,7 @@ def open_at_once(url: str, n: int = 4) -> None:
     }
     processes = [
         subprocess.Popen(command, cwd=ROOT, **streams)  # type: ignore[call-overload]
-        for _ in range(n)
+        for _ in range(4)
     ]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
@@ -299,4 +298,4 @@ def open_at_once(url: str, n: int = 4) -> None:
         process.stdin.write("\n")
         process.stdin.flush()
     errors = [process.communicate(timeout=60)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * n, errors
+    assert [process.returncode for process in processes] == [0] * 4, errors

@@ -237,7 +237,7 @@ def ended(end: End, make: Make, monkeypatch: pytest.MonkeyPatch) -> Run:
     hold_messages(run, monkeypatch, until=lambda: bool(run.open.duplicates))
     if end.exceeds:
         assert end.reason is not None
-        exceed_a_limit(run, end.reason, monkeypatch)
+        exceed_a_limit(end.reason, monkeypatch)
     assert run.go(end.n_trials) is SearchEnd.FINISHED
     return run
 
@@ -285,7 +285,7 @@ def hold_messages(run: Run, monkeypatch: pytest.MonkeyPatch, *, until: Callable[
     monkeypatch.setattr(run.pool, "wait", held)
 
 
-def exceed_a_limit(run: Run, reason: FailureReason, monkeypatch: pytest.MonkeyPatch) -> None:
+def exceed_a_limit(reason: FailureReason, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the worker of trial 1 exceed a limit after its first epoch."""
 
     def exceeded(self: Dispatcher[Any]) -> list[Any]:
