@@ -63,7 +63,7 @@ def write_record(
         "date": day.isoformat(),
         "machine": describe_machine(),
         "versions": versions(),
-        "git_commit": git_commit(Path(__file__).parent),
+        "git_commit": git_commit(),
         "data": {"name": settings.data.data, **describe_data(splits)},
         "seed": settings.seed,
         "n_workers": settings.n_workers,
