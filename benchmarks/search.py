@@ -23,12 +23,14 @@ import itertools
 import math
 import statistics
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import optuna
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
@@ -121,6 +123,8 @@ def search_of_peer(
 def compare(
     path: Path, *, seed: int, n_trials: int, n_workers: int, **changes: Any
 ) -> dict[str, float]:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     table = read_table(path)
     space = declare(find_space(table.space), n_classes=table.n_classes)
     truths = {training.number: table.truth(training) for training in table.trainings}
