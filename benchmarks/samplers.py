@@ -35,7 +35,7 @@ from tuning.spaces.ranges import Hyperparameter, Values
 from tuning.study.samplers import make_sampler, next_draw_index
 from tuning.targets.target import Array
 
-N_SEEDS = 20
+N_SEEDS = 100
 
 
 @dataclass(frozen=True)
