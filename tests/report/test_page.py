@@ -21,7 +21,7 @@ from tests.commands import Ran
 from tests.comparisons import confirmed, unconfirmed
 from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.studies import MANY_SPACE, many_trials
-from tuning.config import MAX_TRIALS, MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
+from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.documents import unstructure
 from tuning.evaluation.predictions import Predictions, column_of
@@ -39,7 +39,7 @@ from tuning.search.tune import Budget, Outcome
 from tuning.spaces.hyperparameters import distributions, suggest
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
-from tuning.study.coordinators import set_n_trials
+from tuning.study.coordinators import TOTAL_SECONDS
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import with_parts
 from tuning.study.summary import summarize
@@ -230,13 +230,19 @@ def test_page_of_500_trials_stays_below_8_megabytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_trials", "says"),
-    [(20, "A confirmation needs 2 more completed"), (MAX_TRIALS, "<code>make confirm STUDY=")],
+    ("attributes", "says"),
+    [
+        ({}, "A confirmation needs 2 more completed"),
+        ({TOTAL_SECONDS: 60.0}, "<code>make confirm STUDY="),
+    ],
     ids=["tune", "compare"],
 )
-def test_page_says_what_confirms_a_study_with_one_completed_trial(n_trials: int, says: str) -> None:
+def test_page_says_what_confirms_a_study_with_one_completed_trial(
+    attributes: dict[str, float], says: str
+) -> None:
     study = many_trials(2)
-    set_n_trials(study, n_trials)
+    for name, value in attributes.items():
+        study.set_user_attr(name, value)
     summary = summarize(study, metric="val_accuracy")
     text = page_of(study, summary, space=MANY_SPACE, record=RECORD, card=CARD)
     assert f"Not confirmed yet. {says}" in " ".join(text.split())

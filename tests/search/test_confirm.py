@@ -15,7 +15,7 @@ from tests.confirmations import estimated, play
 from tests.fake_workers import FakePool, Script, epoch, result_of, trains
 from tests.studies import CONFIG, MANY_SPACE, Setting, many_trials, on, session_of
 from tests.texts import substitute
-from tuning.config import MAX_TRIALS, DataConfig, StudyConfig, TrainConfig, Workers
+from tuning.config import DataConfig, StudyConfig, TrainConfig, Workers
 from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
 from tuning.data.rows import Redraw
 from tuning.errors import ArgumentError, SpaceError, StorageError, StudyError
@@ -37,7 +37,7 @@ from tuning.search.confirm import (
 from tuning.search.events import RepeatEnded, Subscriber
 from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import set_n_trials
+from tuning.study.coordinators import TOTAL_SECONDS
 from tuning.study.handle import StudyHandle
 from tuning.study.study import recorded_space
 from tuning.study.summary import summarize
@@ -153,9 +153,10 @@ def test_confirmation_of_a_comparison_needs_one_trial(
     copied: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`make confirm` needs as many trials as the confirmation within `make compare`, and an export
-    names what confirms the study.
+    names what confirms the study. At its end, a search of `make compare` has the number of its
+    trials.
     """
-    set_n_trials(copied.study(), MAX_TRIALS)
+    copied.study().set_user_attr(TOTAL_SECONDS, 60.0)
     summary = summarize(copied.study(), metric="val_accuracy")
     nothing = replace(summary, trials=[])
     for known, remedy in ((nothing, "make compare"), (summary, "make confirm STUDY=s ")):

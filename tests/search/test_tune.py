@@ -23,7 +23,7 @@ from tests.stored_documents import full_manifest
 from tests.studies import CONFIG, SPACE, Setting, on, session_of, tune_with
 from tests.texts import substitute
 from tuning.atomic_io import read_history, read_json
-from tuning.config import MAX_TRIALS, DataConfig, Limits, StudyConfig, TrainConfig
+from tuning.config import DataConfig, Limits, StudyConfig, TrainConfig
 from tuning.documents import unstructure
 from tuning.errors import ArgumentError, SpaceError, StudyError
 from tuning.evaluation.linear_reference import LinearReference
@@ -37,6 +37,7 @@ from tuning.search import tune as searching
 from tuning.search.confirm import confirm
 from tuning.search.events import LinearModelTrained, NotConfirmed
 from tuning.search.tune import Outcome, configure
+from tuning.study.coordinators import TOTAL_SECONDS
 from tuning.study.handle import StudyHandle, status_of
 from tuning.study.summary import PHASES, summarize
 from tuning.study.trials import value_of
@@ -415,24 +416,26 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
 
 
 @pytest.mark.parametrize(
-    ("ended", "n_trials", "reason"),
+    ("ended", "attributes", "reason"),
     [
-        (SearchEnd.FINISHED, 3, "must have 3 completed trials"),
+        (SearchEnd.FINISHED, {}, "must have 3 completed trials"),
         # The time of a comparison's search ended before its first trial.
         (
             SearchEnd.TIMEOUT,
-            MAX_TRIALS,
+            {TOTAL_SECONDS: 60.0},
             "must have 1 completed trial .* has 0. Give `make compare` more minutes",
         ),
-        (SearchEnd.INTERRUPTED, 3, None),
+        (SearchEnd.INTERRUPTED, {}, None),
     ],
 )
 def test_search_that_cannot_be_confirmed_says_why(
-    ended: SearchEnd, n_trials: int, reason: str | None, tmp_path: Path
+    ended: SearchEnd, attributes: dict[str, float], reason: str | None, tmp_path: Path
 ) -> None:
     study = optuna.create_study(direction="maximize")
+    for name, value in attributes.items():
+        study.set_user_attr(name, value)
     session = session_of(study, CONFIG, SPACE, ResultsDir(tmp_path))
-    outcome = Outcome(summarize(study, metric="val_accuracy"), SPACE, ended, n_trials=n_trials)
+    outcome = Outcome(summarize(study, metric="val_accuracy"), SPACE, ended, n_trials=3)
     reasons: list[str] = []
     skipped = on(NotConfirmed, lambda event: reasons.append(event.reason))
     assert searching._confirm(replace(session, subscribers=[skipped]), outcome) is None

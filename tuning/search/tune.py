@@ -46,6 +46,7 @@ from tuning.study.coordinators import (
     TOTAL_SECONDS,
     Coordinators,
     identify,
+    is_of_comparison,
     requested_n_trials,
     searched_seconds,
     set_n_trials,
@@ -212,7 +213,7 @@ def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:
     if outcome.ended == SearchEnd.INTERRUPTED:
         return None
     # A search of a comparison ends after a duration, and may then have completed a single trial.
-    is_timed = outcome.n_trials == MAX_TRIALS
+    is_timed = is_of_comparison(session.study)
     try:
         require_finished(outcome.summary, session.folder, is_of_comparison=is_timed)
     except StudyError as refusal:

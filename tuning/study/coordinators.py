@@ -29,7 +29,7 @@ import psutil
 from optuna.trial import FrozenTrial
 
 from tuning import documents
-from tuning.config import MAX_TRIALS, require_positive
+from tuning.config import require_positive
 from tuning.errors import StudyError
 from tuning.results import StudyDir
 from tuning.study.optuna_internals import storage_of
@@ -235,8 +235,10 @@ def requested_n_trials(study: optuna.Study) -> int | str | None:
 
 
 def is_of_comparison(study: optuna.Study) -> bool:
-    """Return whether the last search was one of `make compare`, which only its duration limits."""
-    return requested_n_trials(study) == MAX_TRIALS
+    """Return whether `make compare` has searched the study, which takes a duration. The number of
+    trials does not show this: at its end, such a search replaces it by that of its trials.
+    """
+    return TOTAL_SECONDS in study.user_attrs
 
 
 def searched_seconds(study: optuna.Study) -> float:
