@@ -874,7 +874,7 @@ def test_preset_for_a_space_that_takes_none_is_refused(tmp_path: Path) -> None:
 REGISTERED_ELSEWHERE = """
 
 def build(hp):
-    keras.layers.Dense(2, kernel_initializer="my>init")
+    {}
 """
 RAISES = substituted(AS_METHOD, f"return {POINTS}", "return 1 / 0")
 
@@ -891,7 +891,17 @@ RAISES = substituted(AS_METHOD, f"return {POINTS}", "return 1 / 0")
         (changed("10, 40", "40, 10"), "declaring hyperparameters: V", "declare_hyperparameters"),
         (RAISES, "its starting points: ZeroDivisionError", "in starting_points"),
         ("\n\ndef build(hp):\n    hp.get('n')\n", "building the model .*: KeyError", "in build"),
-        (REGISTERED_ELSEWHERE, "give the object itself .* or register it in this file", "in build"),
+        *(
+            (
+                REGISTERED_ELSEWHERE.format(use),
+                "give the object itself .* or register it in this file",
+                "in build",
+            )
+            for use in (
+                'keras.layers.Dense(2, kernel_initializer="my>init")',
+                'keras.layers.deserialize({"class_name": "my>Layer", "config": {}})',
+            )
+        ),
         (substituted(OWN_FIT, "[16, 32]", "[]"), r"fit\(\) on a few rows: ValueError", "in fit"),
     ],
 )

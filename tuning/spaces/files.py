@@ -223,8 +223,10 @@ def _hint(error: Exception) -> str:
         )
     if "`stateful=True`" in str(error):  # Keras asks for a fixed batch size.
         return f". {STATELESS}"
-    # Keras does not know the name of a registered object, such as "package>name".
-    if re.search(r"identifier: [^<]+>", str(error)):
+    # Keras does not know the name of a registered object, such as "package>name", or the class of
+    # a part of a saved model.
+    unknown = r"identifier: [^<]+>|Could not locate \w+ '|Cannot deserialize object of type"
+    if re.search(unknown, str(error)):
         return (
             ". A worker runs the file of the search space, and not your script or notebook: give"
             " the object itself instead of its name, or register it in this file"
