@@ -192,6 +192,7 @@ BY_GROUP, BY_TIME = DataConfig(group_column="product"), DataConfig(time_column="
         (LARGE, DataConfig(), False),
         (SMALL, BY_TIME, False),
         (GIVEN, DataConfig(), False),
+        (GIVEN, BY_TIME, False),  # The column then moves no row.
         (LARGE_IN_FOLDS, DataConfig(), True),
     ],
 )
@@ -208,7 +209,8 @@ def test_new_study_records_whether_its_confirmation_draws_fresh_splits(
     assert recorded() is by_default
     assert recorded(resplit=False) is False
     if data == BY_TIME or splits is GIVEN:
-        with pytest.raises(ArgumentError, match="resplit must be left out of study 's': "):
+        reason = "its validation rows are " + ("given" if splits is GIVEN else "the last in time")
+        with pytest.raises(ArgumentError, match=f"resplit must be left out of study 's': {reason}"):
             recorded(resplit=True)
     else:
         assert recorded(resplit=True) is True

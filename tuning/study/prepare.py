@@ -296,10 +296,10 @@ def resplits(
     as requested or by default.
     """
     reason = ""
-    if config.data.time_column:
-        reason = "its validation rows are the last in time, and no draw can change them"
-    elif not draws_validation:
+    if not draws_validation:
         reason = "its validation rows are given, and models are compared on these"
+    elif config.data.time_column:
+        reason = "its validation rows are the last in time, and no draw can change them"
     if requested and reason:
         raise ArgumentError(f"resplit must be left out of study {config.study!r}: {reason}.")
     is_default = config.train.n_folds > 1 or sum(n_rows.values()) < MAX_RESPLIT_ROWS
