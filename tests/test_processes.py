@@ -2,13 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
+import psutil
 import pytest
 
+from tests.paths import ROOT
 from tuning import processes
 from tuning.errors import DataError
-from tuning.processes import ChildFailed, run_child, send
+from tuning.processes import ChildFailed, child_environment, run_child, send
 
 
 def answers(*values: object) -> dict[str, object]:
@@ -82,6 +86,18 @@ def test_interrupt_of_the_parent_ends_the_child() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run_child(answers, "go", on_message=interrupt)
+
+
+def test_child_ends_after_a_parent_that_was_killed() -> None:
+    code = "from tests.test_processes import breaks; from tuning.processes import run_child;"
+    command = [sys.executable, "-c", f"{code} run_child(breaks, 'late')"]
+    with subprocess.Popen(command, cwd=ROOT, env=child_environment()) as parent:
+        while not (children := psutil.Process(parent.pid).children()):
+            time.sleep(0.05)
+        while children[0].status() != psutil.STATUS_SLEEPING or children[0].num_threads() < 2:
+            time.sleep(0.05)
+        parent.kill()
+    assert psutil.wait_procs(children, timeout=20)[1] == []
 
 
 def test_messages_outside_a_child_go_nowhere(capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,9 +125,17 @@ def send(message: Any) -> None:
         print(json.dumps({"message": message}), file=_channel, flush=True)
 
 
+def _end_with(parent: int) -> None:
+    """End this process after its parent, which ends it itself unless a signal kills the parent."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def run(module: str, name: str) -> None:
     """Run the process of `run_child`."""
     global _channel  # noqa: PLW0603
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     # What libraries print to standard output would be no JSON, so it goes to standard error.
     _channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
