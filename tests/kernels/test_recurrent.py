@@ -267,9 +267,26 @@ def test_second_derivative_is_refused() -> None:
         outer.gradient(slope, x)
 
 
+def with_own_cell(kind: str) -> keras.layers.Layer:
+    layer = CELLS[kind](4)
+    layer.cell = type("OwnCell", (type(layer.cell),), {})(4)
+    return layer
+
+
+def with_own_method(name: str) -> keras.layers.Layer:
+    layer = keras.layers.LSTM(4)
+    owner = layer.cell if name == "call" else layer
+    setattr(owner, name, getattr(owner, name))
+    return layer
+
+
 @pytest.mark.parametrize(
     "layer",
     [
+        lambda: with_own_cell("lstm"),
+        lambda: with_own_cell("gru"),
+        lambda: with_own_method("call"),
+        lambda: with_own_method("inner_loop"),
         lambda: keras.layers.LSTM(4, activation="relu"),
         lambda: keras.layers.LSTM(4, recurrent_activation="hard_sigmoid"),
         lambda: keras.layers.LSTM(4, dtype="mixed_bfloat16"),

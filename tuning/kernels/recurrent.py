@@ -37,9 +37,9 @@ def fuse(model: keras.Model) -> list[Layer]:
     """Replace the inner loop of a model's LSTM and GRU layers by the kernel, where its conditions
     hold. Return the changed layers, for `unfuse`.
 
-    The conditions: a CPU, no XLA, float32, the activations tanh and sigmoid, neither `unroll` nor
-    `stateful`, and for a GRU `reset_after`. Masks of any kind, both dropouts, `return_sequences`,
-    `return_state`, `go_backwards` and `Bidirectional` are supported.
+    The conditions: a CPU, no XLA, float32, Keras' cell with the activations tanh and sigmoid,
+    neither `unroll` nor `stateful`, and for a GRU `reset_after`. Masks of any kind, both dropouts,
+    `return_sequences`, `return_state`, `go_backwards` and `Bidirectional` are supported.
     """
     if model.jit_compile is True or tf.config.list_physical_devices("GPU"):
         return []
@@ -69,6 +69,10 @@ def _is_supported(layer: Layer) -> bool:
         and layer.recurrent_activation is keras.activations.sigmoid
         and layer.compute_dtype == "float32"
         and (_is_lstm(layer) or layer.reset_after)
+        # Another cell, or a method that was set on an object itself, may compute anything.
+        and type(layer.cell) in (keras.layers.LSTMCell, keras.layers.GRUCell)
+        and "call" not in vars(layer.cell)
+        and "inner_loop" not in vars(layer)
     )
 
 
