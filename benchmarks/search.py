@@ -207,9 +207,10 @@ def figure_of(kinds: Sequence[dict[str, Any]]) -> go.Figure:
         error_y="interval",
         color="side",
         facet_col="plot",
+        facet_col_wrap=2,
         markers=True,
         template="plotly_white",
-        height=400,  # docs/pictures.py adds the margins of the page.
+        height=400 * math.ceil(points["plot"].nunique() / 2),
     )
     figure.update_traces(line_width=3, selector={"name": OURS})
     figure.for_each_annotation(lambda title: title.update(text=title.text.removeprefix("plot=")))
