@@ -54,8 +54,7 @@ if importlib.util.find_spec("smac"):
     PEERS |= SMAC_PEERS
 
 OURS = "this program"
-# A search of 100 trials is not a default: on a table of 240 trainings, most of its trials get the
-# same few of them.
+# A search of 100 trials is not a default: its replay beside the others takes minutes for a seed.
 N_TRIALS, N_WORKERS, N_SEEDS = (20, 50), (2, 8), 30
 RECORD = Path("results/bench/search.json")
 FIGURE = RECORD.with_suffix(".html")
@@ -214,7 +213,7 @@ def figure_of(kinds: Sequence[dict[str, Any]]) -> go.Figure:
     )
     figure.update_traces(line_width=3, selector={"name": OURS})
     figure.for_each_annotation(lambda title: title.update(text=title.text.removeprefix("plot=")))
-    figure.update_xaxes(matches=None, rangemode="tozero")
+    figure.update_xaxes(matches=None, showticklabels=True, rangemode="tozero")
     return figure.update_yaxes(rangemode="tozero")
 
 
