@@ -75,7 +75,7 @@ def _is_supported(layer: keras.layers.Layer) -> bool:
         and all(type(part) in own for part in parts)
         and not any(map(has_own_call, [layer, *parts]))
         and attention._attention_axes == (1,)
-        # For the rate 1, Keras draws no random numbers, and most weights have no gradient.
+        # With dropout of 1, Keras draws no random numbers, and most weights get no gradient.
         and all(part.rate < 1 for part in dropouts)
         and all(part.bias is not None for part in products)
         and not any(part.quantization_mode or part.lora_enabled for part in products)

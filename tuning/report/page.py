@@ -68,7 +68,7 @@ from tuning.study.coordinators import is_of_comparison
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.study import StudyRecord
-from tuning.study.summary import MIN_COMPLETE, Summary
+from tuning.study.summary import Summary, least_complete
 from tuning.targets.target import Target
 from tuning.templates import render
 from tuning.text import no_formula
@@ -173,7 +173,7 @@ def page(
     n_searched, architectures = len(searched_names(space)), costs.architecture_rows(summary)
     estimates = estimate(confirmation)
     constant = "" if test else constant_sentence(confirmation, card, config)
-    least = 1 if is_of_comparison(study) else MIN_COMPLETE
+    least = least_complete(is_of_comparison=is_of_comparison(study))
     first = answer(summary, confirmation, test, linear, constant=constant)
     return render(
         "tuning.report",

@@ -42,7 +42,7 @@ from tuning.study.lock import study_lock
 from tuning.study.prepare import require_same_data, resplits
 from tuning.study.storage import storage_errors
 from tuning.study.study import require_same_encoders
-from tuning.study.summary import MIN_COMPLETE, Summary, longer_search, summarize
+from tuning.study.summary import Summary, least_complete, longer_search, summarize
 from tuning.study.trials import (
     attributes_of,
     busy_seconds,
@@ -193,9 +193,9 @@ def require_finished(summary: Summary, folder: StudyDir, *, is_of_comparison: bo
             f" running. Type `{typed('tune', study=summary.study)}` to continue them, or wait for"
             " the other machines."
         )
-    # A comparison confirms a search of a single completed trial, and its confirmation may continue.
-    is_enough = is_of_comparison or folder.confirmation_path.exists()
-    n_complete, least = summary.n_confirmable, 1 if is_enough else MIN_COMPLETE
+    has_begun = folder.confirmation_path.exists()  # Then it may continue.
+    least = 1 if has_begun else least_complete(is_of_comparison=is_of_comparison)
+    n_complete = summary.n_confirmable
     if n_complete < least:
         more = longer_search({"study": summary.study}, is_of_comparison=is_of_comparison)
         raise StudyError(

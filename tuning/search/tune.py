@@ -212,7 +212,6 @@ def _left(
 def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:
     if outcome.ended == SearchEnd.INTERRUPTED:
         return None
-    # A search of a comparison ends after a duration, and may then have completed a single trial.
     is_timed = is_of_comparison(session.study)
     try:
         require_finished(outcome.summary, session.folder, is_of_comparison=is_timed)

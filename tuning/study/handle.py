@@ -28,7 +28,14 @@ from tuning.spaces.ranges import Values
 from tuning.study.coordinators import Heartbeat, heartbeats_of, is_of_comparison
 from tuning.study.storage import close_study
 from tuning.study.study import StudyRecord, load_study, read_record, recorded_space
-from tuning.study.summary import MIN_COMPLETE, Best, Summary, best_of, longer_search, summarize
+from tuning.study.summary import (
+    Best,
+    Summary,
+    best_of,
+    least_complete,
+    longer_search,
+    summarize,
+)
 from tuning.study.trials import attributes_of, value_of
 
 
@@ -91,7 +98,7 @@ class StudyHandle:
     @property
     def confirm_remedy(self) -> str:
         """What confirms the study. A longer search is followed by a confirmation."""
-        least = 1 if self.is_of_comparison else MIN_COMPLETE
+        least = least_complete(is_of_comparison=self.is_of_comparison)
         if self.confirmation is None and self.summary.n_confirmable < least:
             return longer_search(self.place, is_of_comparison=self.is_of_comparison)
         return f"Type `{typed('confirm', **self.place)}`"

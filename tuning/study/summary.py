@@ -172,6 +172,13 @@ class Summary:
         return self.best
 
 
+def least_complete(*, is_of_comparison: bool) -> int:
+    """Return the number of completed trials from which on a study is confirmed: a search of
+    `make compare` ends after a duration, and may then have completed a single trial.
+    """
+    return 1 if is_of_comparison else MIN_COMPLETE
+
+
 def longer_search(place: Mapping[str, object], *, is_of_comparison: bool) -> str:
     """Return the clause about what gives the study at `place` further trials."""
     if is_of_comparison:
