@@ -255,6 +255,20 @@ def test_variable_that_no_command_has_is_refused(monkeypatch: pytest.MonkeyPatch
     assert with_flags(app, ["tune", "LABELS=x"]) == ["tune"]
 
 
+def test_warning_names_the_typed_variables_of_other_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAKELEVEL", "1")
+    monkeypatch.setenv("EPOCHS", "2")  # An exported variable may be meant for another target.
+    words = ["export-best", "TRIALS=3", "SAMPLER=random", "METRIC=", "STUDY=s"]
+    assert with_flags(app, words) == ["export-best", "--study", "s"]
+    assert "export-best ignores SAMPLER, TRIALS, which other" in capsys.readouterr().err
+    assert with_flags(app, ["tune", "TRIALS=3", "EPOCHS="]) == ["tune", "--n-trials", "3"]
+    monkeypatch.setenv("MAKELEVEL", "2")
+    assert with_flags(app, ["export-best", "TRIALS=3"]) == ["export-best"]
+    assert not capsys.readouterr().err
+
+
 def test_password_is_taken_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("STORAGE", "FROM", "SOURCE", "LOG_TO"):
         monkeypatch.setenv(name, "secret")

@@ -27,6 +27,7 @@ from tuning.api.search import tune
 from tuning.api.study import Study, load_study
 from tuning.commands import DEFAULT_RESULTS, VARIABLES, use_place
 from tuning.config import Data, Limits, Workers
+from tuning.display.console import warn
 
 GROUPS = {"Data": Data, "Limits": Limits, "Workers": Workers}
 KINDS = {
@@ -210,17 +211,21 @@ def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:
     known = {name for each in commands.values() for name in variables_of(each.params)}
     unknown = {*typed} - known
     # A make that calls another make also hands over its own variables, which may have any names.
-    if unknown and os.environ["MAKELEVEL"] == "1":
+    is_first = os.environ["MAKELEVEL"] == "1"
+    if unknown and is_first:
         near = {n for name in unknown for n in difflib.get_close_matches(name.upper(), known, n=1)}
         hint = f" (possible variables: {', '.join(sorted(near))})" if near else ""
         raise typer.BadParameter(
             f"unknown variable: {', '.join(sorted(unknown))}{hint}. docs/commands.md lists the"
             " variables."
         )
+    own = variables_of(commands[words[0]].params)
+    ignored = {name for name in {*typed} & known - {*own} if typed[name]}
+    if ignored and is_first:
+        warn(f"{words[0]} ignores {', '.join(sorted(ignored))}, which other commands take.")
     exported = {
         name: value for name, value in os.environ.items() if name not in NOT_FROM_ENVIRONMENT
     }
-    own = variables_of(commands[words[0]].params)
     if words[0] == "predict" and (typed.get("FILE") or exported.get("FILE")):
         # With a file, TEXT is the column of texts, as in all other commands; without a file it is
         # the text to label.
