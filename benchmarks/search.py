@@ -120,7 +120,13 @@ def search_of_peer(
 
 
 def compare(
-    path: Path, *, seed: int, n_trials: int, n_workers: int, **changes: Any
+    path: Path,
+    *,
+    seed: int,
+    n_trials: int,
+    n_workers: int,
+    peers: Sequence[str] = tuple(PEERS),
+    **changes: Any,
 ) -> dict[str, float]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -139,10 +145,10 @@ def compare(
     )
     seconds = ours["worker_seconds"]
     chosen = {OURS: ours["chosen"]}
-    for name, make in PEERS.items():
+    for name in peers:
         with tempfile.TemporaryDirectory() as folder:
             chosen[name] = search_of_peer(
-                make(table, space, seed=seed, n_trials=n_trials, folder=Path(folder)),
+                PEERS[name](table, space, seed=seed, n_trials=n_trials, folder=Path(folder)),
                 table,
                 space,
                 seconds=seconds / n_workers,
@@ -167,7 +173,7 @@ def summary_of(searches: Sequence[dict[str, float]]) -> dict[str, Any]:
     95 % interval by seed. Seeds in which a peer had no complete trial are left out of its figures.
     """
     sides: dict[str, Any] = {}
-    for name in (OURS, *PEERS):
+    for name in [each for each in (OURS, *PEERS) if each in searches[0]]:
         pairs = [(s[name], s[OURS]) for s in searches if not math.isnan(s[name])]
         regrets, behind = [x for x, _ in pairs], [x - own for x, own in pairs]
         sides[name] = {"regret": statistics.mean(regrets), "n": len(pairs)}
@@ -226,6 +232,10 @@ def main(
         int | None, typer.Option(min=1, help="Number of trials (default: 20 and 50).")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Number of searches of each kind.")] = N_SEEDS,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a program to compare with; may be repeated (default: all)."),
+    ] = None,
     sampler: Annotated[str, typer.Option(help="This program's sampler.")] = StudyConfig.sampler,
     pruner: Annotated[str, typer.Option(help="This program's pruner.")] = StudyConfig.pruner,
     processes: Annotated[int, typer.Option(help="Number of searches at the same time.")] = 1,
@@ -241,7 +251,8 @@ def main(
             options: dict[str, Any] = {"n_trials": size, "n_workers": n_workers}
             ours: dict[str, Any] = {"sampler": sampler, "pruner": pruner}
             jobs = [
-                pool.submit(compare, path, seed=seed, **options, **ours) for seed in range(seeds)
+                pool.submit(compare, path, seed=seed, peers=peer or [*PEERS], **options, **ours)
+                for seed in range(seeds)
             ]
             searches = [job.result() for job in jobs]
             summary = summary_of(searches)
