@@ -113,7 +113,7 @@ def main() -> None:
         draw(browser, ResultsDir(Path("results")), arguments.study, storage=arguments.storage)
         return
     if REGRET.exists():
-        shoot(browser, REGRET.absolute().as_uri(), DOCS / "regret.png", height=816)
+        shoot(browser, REGRET.absolute().as_uri(), DOCS / "regret.png", height=1216)
     with tempfile.TemporaryDirectory() as folder:
         draw(browser, *made_up_study(Path(folder)), storage=None)
 
