@@ -63,6 +63,19 @@ def with_another_mask() -> keras.Model:
     return keras.Model(ids, layers.LSTM(2)(x, mask=ops.not_equal(ids, 1)))
 
 
+def with_own(name: str, owner: Any, part: str = "") -> Any:
+    """Set a method on a layer or a model itself, or on a part of it."""
+    changed = getattr(owner, part) if part else owner
+    setattr(changed, name, getattr(changed, name))
+    return owner
+
+
+def with_own_cell() -> layers.Layer:
+    layer = layers.LSTM(2)
+    layer.cell = type("Own", (layers.LSTMCell,), {})(2)
+    return layer
+
+
 PADDING_IS_IGNORED: dict[str, Callable[[], keras.Model]] = {
     "mean": lambda: over(mean_over_words),
     "mean with dropped words": lambda: over(mean_over_words, rate=0.3),
@@ -171,6 +184,14 @@ PADDING_IS_READ: dict[str, Callable[[], keras.Model]] = {
         layers.Dense(3, activation=lambda x: ops.softmax(x, axis=1)),
         layers.GlobalAveragePooling1D(),
     ),
+    "own call of a layer": lambda: masked(with_own("call", layers.GlobalAveragePooling1D())),
+    "own call of a part": lambda: masked(
+        with_own("call", layers.Bidirectional(layers.LSTM(2)), "forward_layer")
+    ),
+    "own call of a graph": lambda: with_own("call", over(mean_over_words)),
+    "own call of a chain": lambda: with_own("call", masked(layers.LSTM(2))),
+    "own loop over time": lambda: masked(with_own("inner_loop", layers.LSTM(2))),
+    "own cell": lambda: masked(with_own_cell()),
     "penalty on outputs": lambda: masked(
         layers.Dense(3, activity_regularizer="l2"), layers.LSTM(2)
     ),

@@ -167,7 +167,9 @@ def _is_plain(layer: Any) -> bool:
     """Return whether a layer has no option with which it may read the padding."""
     activation = getattr(layer, "activation", None)
     is_plain = (
-        layer.activity_regularizer is None  # Its penalty includes the padding.
+        # A method that the user has set on the layer or on a part of it may do anything.
+        not any({"call", "inner_loop"} & vars(part).keys() for part in layer._flatten_layers())
+        and layer.activity_regularizer is None  # Its penalty includes the padding.
         and getattr(layer, "data_format", "channels_last") == "channels_last"
         and getattr(layer, "noise_shape", None) is None
         and (activation is None or activation in _ACTIVATIONS)
@@ -184,9 +186,11 @@ def _is_plain(layer: Any) -> bool:
 
 
 def _takes_any_length(layer: Any) -> bool:
-    """Return whether a recurrent layer has Keras' own activations and takes texts of any length: a
-    layer that is stateful or unrolled needs a fixed length.
+    """Return whether a recurrent layer has Keras' own cell and activations and takes texts of any
+    length: a layer that is stateful or unrolled needs a fixed length.
     """
+    if type(layer.cell) not in (keras.layers.LSTMCell, keras.layers.GRUCell):
+        return False
     stock = layer.activation in _ACTIVATIONS and layer.recurrent_activation in _ACTIVATIONS
     return stock and not layer.stateful and not layer.unroll and layer.activity_regularizer is None
 

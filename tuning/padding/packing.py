@@ -70,7 +70,6 @@ def _is_packable(graph: Functional) -> bool:
     whole = (*RECURRENT, keras.layers.Bidirectional, keras.layers.SpatialDropout1D)
     return (
         not tf.config.list_physical_devices("GPU")
-        and "call" not in vars(graph)  # The user's own `call` may do anything.
         # TensorFlow's sums of segments are not precise enough in float16.
         and {layer.compute_dtype for layer in layers} in ({"float32"}, {"float64"})
         and not any(isinstance(layer, whole) for layer in layers)
