@@ -127,6 +127,14 @@ def test_other_optimizer_is_left_alone(optimizer: Callable[[], Any]) -> None:
     assert not is_fused(model)
 
 
+def test_own_step_of_an_optimizer_is_kept() -> None:
+    model, own = embedded(Adam()), lambda gradient, variable, learning_rate: None
+    model.optimizer.update_step = own
+    with fused(model):
+        assert model.optimizer.update_step is own
+    assert model.optimizer.update_step is own
+
+
 @pytest.mark.slow
 def test_model_for_xla_is_left_alone_and_trains() -> None:
     model = embedded(Adam(0.01))

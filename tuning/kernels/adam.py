@@ -20,9 +20,12 @@ def fuse(model: keras.Model) -> None:
     `amsgrad`, on a CPU, without XLA.
     """
     optimizer = model.optimizer
-    # Compared by `type`, because a subclass may have another formula.
+    # Compared by `type`, because a subclass may have another formula, as may a step that was set on
+    # the optimizer itself.
     fits = (
-        type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW) and not optimizer.amsgrad
+        type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW)
+        and not optimizer.amsgrad
+        and "update_step" not in vars(optimizer)
     )
     if fits and model.jit_compile is not True and not tf.config.list_physical_devices("GPU"):
         optimizer.update_step = partial(_update_step, optimizer)
@@ -30,7 +33,9 @@ def fuse(model: keras.Model) -> None:
 
 def unfuse(model: keras.Model) -> None:
     # The fit() of a hypermodel may have compiled the model again, with another optimizer.
-    vars(model.optimizer).pop("update_step", None)
+    step = vars(model.optimizer).get("update_step")
+    if getattr(step, "func", None) is _update_step:
+        del model.optimizer.update_step
 
 
 def _update_step(
