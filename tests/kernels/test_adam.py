@@ -9,6 +9,7 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tuning.kernels.adam import _Table, fuse, unfuse
 from tuning.kernels.fuse import fused
@@ -48,6 +49,26 @@ class Table(keras.layers.Layer):
         )
 
 
+class InHalf(keras.Model):
+    """A model whose own training step gives the optimizer gradients in half precision."""
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        ids, numbers = data
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((self(ids, training=True)[:, 0] - numbers) ** 2)
+        gradients = tape.gradient(loss, [weight.value for weight in self.trainable_weights])
+        gradients = [tf.cast(gradient, tf.float16) for gradient in gradients]
+        self.optimizer.apply(gradients, self.trainable_weights)
+        return {"loss": loss}
+
+
+def with_half_gradients() -> keras.Model:
+    ids = keras.Input((7,), dtype="int32")
+    model = InHalf(ids, keras.layers.Dense(1)(Table(2)(ids)))
+    model.compile(Adam(0.001))
+    return model
+
+
 def is_fused(model: keras.Model) -> bool:
     return "update_step" in vars(model.optimizer)
 
@@ -80,6 +101,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     ),
     "bias for each word": lambda: compiled(Adam(0.01), Table()),
     "tensor for each word": lambda: compiled(Adam(0.01), Table(2, 3, 2)),
+    "half gradients": with_half_gradients,
     "float16": lambda: embedded(Adam(0.01), dtype="float16"),
     "bfloat16": lambda: embedded(Adam(0.01), dtype="bfloat16"),
 }

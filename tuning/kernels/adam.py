@@ -48,6 +48,7 @@ def _update_step(
     if dtype not in (tf.float32, tf.float64):  # Numba has no half precision.
         type(optimizer).update_step(optimizer, gradient, variable, learning_rate)
         return
+    gradient = tf.cast(gradient, dtype)  # The user's own training step may give another precision.
     step = tf.cast(optimizer.iterations + 1, dtype)
     beta_1, beta_2 = tf.cast(optimizer.beta_1, dtype), tf.cast(optimizer.beta_2, dtype)
     index = optimizer._get_variable_index(variable)
