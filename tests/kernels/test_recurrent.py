@@ -267,9 +267,18 @@ def test_second_derivative_is_refused() -> None:
         outer.gradient(slope, x)
 
 
-def with_own_cell(kind: str) -> keras.layers.Layer:
+class OtherCell(keras.layers.Layer):
+    """A cell that has none of the options of Keras' cells."""
+
+    state_size = (4, 4)
+
+    def call(self, inputs: Any, states: Any) -> Any:
+        return states[0], states
+
+
+def with_cell(kind: str, cell: keras.layers.Layer) -> keras.layers.Layer:
     layer = CELLS[kind](4)
-    layer.cell = type("OwnCell", (type(layer.cell),), {})(4)
+    layer.cell = cell
     return layer
 
 
@@ -283,8 +292,10 @@ def with_own_method(name: str) -> keras.layers.Layer:
 @pytest.mark.parametrize(
     "layer",
     [
-        lambda: with_own_cell("lstm"),
-        lambda: with_own_cell("gru"),
+        lambda: with_cell("lstm", type("Own", (keras.layers.LSTMCell,), {})(4)),
+        lambda: with_cell("gru", type("Own", (keras.layers.GRUCell,), {})(4)),
+        lambda: with_cell("lstm", OtherCell()),
+        lambda: with_cell("lstm", keras.layers.LSTMCell(4, dtype="float64")),
         lambda: with_own_method("call"),
         lambda: with_own_method("inner_loop"),
         lambda: keras.layers.LSTM(4, activation="relu"),

@@ -64,15 +64,15 @@ def unfuse(layers: list[Layer]) -> None:
 
 def _is_supported(layer: Layer) -> bool:
     return (
-        not (layer.stateful or layer.unroll)
-        and layer.activation is keras.activations.tanh
-        and layer.recurrent_activation is keras.activations.sigmoid
-        and layer.compute_dtype == "float32"
-        and (_is_lstm(layer) or layer.reset_after)
         # Another cell, or a method that was set on an object itself, may compute anything.
-        and type(layer.cell) in (keras.layers.LSTMCell, keras.layers.GRUCell)
+        type(layer.cell) in (keras.layers.LSTMCell, keras.layers.GRUCell)
         and "call" not in vars(layer.cell)
         and "inner_loop" not in vars(layer)
+        and not (layer.stateful or layer.unroll)
+        and layer.activation is keras.activations.tanh
+        and layer.recurrent_activation is keras.activations.sigmoid
+        and layer.compute_dtype == layer.cell.compute_dtype == "float32"
+        and (_is_lstm(layer) or layer.reset_after)
     )
 
 
