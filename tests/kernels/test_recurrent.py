@@ -302,6 +302,8 @@ def with_own_method(name: str) -> keras.layers.Layer:
         lambda: keras.layers.LSTM(4, recurrent_activation="hard_sigmoid"),
         lambda: keras.layers.LSTM(4, dtype="mixed_bfloat16"),
         lambda: keras.layers.LSTM(4, dtype="float64"),
+        lambda: keras.layers.LSTM(4, dropout=1.0),
+        lambda: keras.layers.LSTM(4, recurrent_dropout=1.0),
         lambda: keras.layers.LSTM(4, stateful=True),
         lambda: type("Own", (keras.layers.LSTM,), {})(4),
         lambda: keras.layers.GRU(4, reset_after=False),

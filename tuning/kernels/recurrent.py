@@ -72,6 +72,8 @@ def _is_supported(layer: Layer) -> bool:
         and layer.activation is keras.activations.tanh
         and layer.recurrent_activation is keras.activations.sigmoid
         and layer.compute_dtype == layer.cell.compute_dtype == "float32"
+        # With a dropout of 1, Keras' cell drops nothing.
+        and max(layer.dropout, layer.recurrent_dropout) < 1
         and (_is_lstm(layer) or layer.reset_after)
     )
 
