@@ -304,6 +304,7 @@ def with_own_method(name: str) -> keras.layers.Layer:
         lambda: keras.layers.LSTM(4, dtype="float64"),
         lambda: keras.layers.LSTM(4, dropout=1.0),
         lambda: keras.layers.LSTM(4, recurrent_dropout=1.0),
+        lambda: keras.layers.GRU(4, dropout=0.2, implementation=1, use_cudnn=False),
         lambda: keras.layers.LSTM(4, stateful=True),
         lambda: type("Own", (keras.layers.LSTM,), {})(4),
         lambda: keras.layers.GRU(4, reset_after=False),

@@ -74,6 +74,8 @@ def _is_supported(layer: Layer) -> bool:
         and layer.compute_dtype == layer.cell.compute_dtype == "float32"
         # With a dropout of 1, Keras' cell drops nothing.
         and max(layer.dropout, layer.recurrent_dropout) < 1
+        # With `implementation=1`, Keras draws a mask of the inputs for each gate.
+        and (layer.recurrent_dropout or not layer.dropout or layer.cell.implementation == 2)
         and (_is_lstm(layer) or layer.reset_after)
     )
 
