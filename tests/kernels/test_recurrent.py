@@ -253,6 +253,20 @@ def test_initial_state_is_that_of_keras(cell: str, n_states: int) -> None:
         np.testing.assert_allclose(fused, stock, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(1, 9), (60, 9, 1)], ids=["of one text", "of three axes"])
+def test_mask_is_read_as_keras_reads_it(shape: tuple[int, ...]) -> None:
+    mask = np.resize([True, True, False, True], shape)
+
+    def build() -> keras.Model:
+        inputs = keras.Input((9, 3))
+        given = keras.Input(shape[1:], batch_size=shape[0], dtype="bool")
+        outputs = keras.layers.LSTM(4, return_sequences=True)(inputs, mask=given)
+        return keras.Model([inputs, given], outputs)
+
+    stock, fused = (model([vectors(), mask], training=True) for model in pair(build))
+    np.testing.assert_allclose(fused, stock, atol=1e-6)
+
+
 def test_second_derivative_is_refused() -> None:
     model = layered(masked=False)
     fuse(model)

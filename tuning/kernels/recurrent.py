@@ -94,7 +94,11 @@ def _inner_loop(  # noqa: PLR0917 - the arguments of Keras' method follow the tw
     sequences = tf.cast(sequences, layer.compute_dtype)  # Keras multiplies integers too.
     cell, dtype = layer.cell, sequences.dtype
     mask = mask[0] if isinstance(mask, list | tuple) else mask
-    steps = tf.zeros((0, 0), tf.bool) if mask is None else tf.cast(mask, tf.bool)
+    steps = tf.zeros((0, 0), tf.bool)
+    if mask is not None:
+        # Keras also takes a mask (batch, length, 1), and a mask of one text for all texts.
+        mask = tf.cast(mask[:, :, 0] if len(mask.shape) > 2 else mask, tf.bool)
+        steps = tf.broadcast_to(mask, tf.shape(sequences)[:2])
     x = sequences
     if layer.go_backwards:
         x, steps = tf.reverse(x, [1]), tf.reverse(steps, [1])
