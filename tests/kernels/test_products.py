@@ -95,6 +95,16 @@ def test_own_call_of_a_layer_is_kept() -> None:
     assert layer.call is own
 
 
+def test_own_train_function_of_a_model_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "has_bfloat16", lambda: True)
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    own = model.make_train_function = lambda force=False: None
+    with fast_products(model, on_bfloat16=list):
+        assert model.make_train_function is own
+    assert model.make_train_function is own
+
+
 def test_model_with_xla_is_left_as_it_is(tiny_preset: Path) -> None:
     model = transformer_classifier(str(tiny_preset))
     model.jit_compile = True

@@ -42,7 +42,7 @@ def fast_products(model: keras.Model, *, on_bfloat16: Callable[[], None]) -> Ite
         # TensorFlow computes these products by oneDNN.
         if has_bfloat16() and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
             fused = encoder.fuse(model, on_bfloat16=on_bfloat16)
-            if not fused:
+            if not fused and "make_train_function" not in vars(model):
                 model.make_train_function = partial(_make_train_function, model, on_bfloat16)
         # After `encoder.fuse`, which leaves out layers whose parts have a `call` of their own.
         for layer in layers:
@@ -52,8 +52,11 @@ def fast_products(model: keras.Model, *, on_bfloat16: Callable[[], None]) -> Ite
         encoder.unfuse(fused)
         for layer in layers:
             vars(layer).pop("call", None)
-        if fused or "make_train_function" in vars(model):
-            vars(model).pop("make_train_function", None)
+        makes = vars(model).get("make_train_function")
+        is_changed = getattr(makes, "func", None) is _make_train_function
+        if is_changed:
+            del model.make_train_function
+        if fused or is_changed:
             model.train_function = None
 
 
