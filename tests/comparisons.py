@@ -46,6 +46,7 @@ def store_study(
     values: Sequence[float] = (),
     *,
     data_fingerprint: str = RECORD.data_fingerprint,
+    n_parameters: int = 100,
     **config: Any,
 ) -> StudyDir:
     """Write the study of a search space with one trial, number 0, confirmed by `values`."""
@@ -66,7 +67,8 @@ def store_study(
         direction="maximize",
     )
     if values:
-        attributes = {"best_epoch": 2, "n_parameters": 100, "seconds": {"train": 3.0, "storage": 9}}
+        seconds = {"train": 3.0, "storage": 9}
+        attributes = {"best_epoch": 2, "n_parameters": n_parameters, "seconds": seconds}
         study.add_trial(create_trial(value=0.95, user_attrs=attributes))
         with_repeats({0: [*values]}).save(folder)
     close_study(study)

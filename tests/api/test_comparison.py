@@ -32,6 +32,7 @@ from tuning.study.study import load_study
 
 NAME = "compare-reviews"
 VALUES = {"ngrams": [0.8, 0.81, 0.8], "cnn": [0.9, 0.91, 0.9], "reviews": [0.9, 0.9, 0.91]}
+N_PARAMETERS = {"ngrams": 100, "cnn": 100, "reviews": 50}
 
 
 class Searches:
@@ -58,6 +59,7 @@ class Searches:
             names = ("seed", "metric", "data", "train", "counts_validation")
             settings = {name: getattr(made, name) for name in names}
             settings["data_fingerprint"] = corpus.fingerprint
+            settings["n_parameters"] = N_PARAMETERS[space]
             store_study(root, folder.name.rpartition("-")[0], space, VALUES[space], **settings)
         study = load_study(folder, storage_url=root.storage_url(None))
         study.set_user_attr(TOTAL_SECONDS, seconds)
@@ -103,6 +105,16 @@ def test_spaces_are_searched_in_their_order_for_the_same_time(
     assert "ngrams, space 1 of 2: searching until 2 min are over" in out
     assert "Choose cnn" in out
     assert out.count("report.html") == 2
+
+
+def test_next_commands_are_those_of_the_space_to_choose(
+    searches: Searches, run_cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuning.Study] = []
+    monkeypatch.setattr("tuning.cli.app._print_next", shown.append)
+    ran = run_cli("compare", "--spaces", "cnn reviews", "--data", "reviews.csv")
+    assert "Choose reviews" in ran.out and "cnn has the best mean" in ran.out
+    assert [study.name for study in shown] == [f"{NAME}-reviews"]
 
 
 def test_all_spaces_have_the_metric_the_weights_and_the_folds_of_the_first(

@@ -82,6 +82,14 @@ class Comparison:
         confirmed = [result for result in self._space_results() if result.accuracy]
         return self.studies[confirmed[0].space] if confirmed else None
 
+    @property
+    def chosen(self) -> Study | None:
+        """The study of the space that `verdict` says to choose; None before a confirmation."""
+        from tuning.report.spaces import chosen
+
+        result = chosen(self._space_results())
+        return self.studies[result.space] if result else None
+
     def verdict(self) -> str:
         """Return sentences about which space to choose, and why."""
         from tuning.report.spaces import choice

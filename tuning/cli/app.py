@@ -71,7 +71,7 @@ app = typer.Typer(
 COMMANDS = {
     "tune": command(tune, _print_next),
     "confirm": study_command(Study.confirm),
-    "compare": command(compare, lambda comparison: _print_next(comparison.best)),
+    "compare": command(compare, lambda comparison: _print_next(comparison.chosen)),
     "dashboard": command(dashboard),
     "report": study_command(
         Study.report,
