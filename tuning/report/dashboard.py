@@ -5,6 +5,8 @@ Plotly is loaded with the first figure, not with this module.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from tuning.confirmation.rounds import Confirmation
 from tuning.inputs.data_card import DataCard
 from tuning.report.next_ranges import advise
@@ -49,6 +51,8 @@ def note(
     return render(
         "tuning.report",
         "note.md",
+        # The trials of a running search are newer than the verdict.
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         verdict=verdict(summary, confirmation),
         advice=[entry.sentence for entry in advise(summary, space, card, confirmation)],
         card=card,
