@@ -27,9 +27,10 @@ from tuning.search.tune import Outcome
 
 def test_server_without_a_study_names_the_command_to_type(tmp_path: Path) -> None:
     results = ResultsDir(tmp_path)
-    with pytest.raises(StudyError, match="make tune"):
-        make_server(results, storage_url=results.storage_url(None), port=8080)
-    assert not results.database_path.exists()
+    for url in (results.storage_url(None), f"sqlite:///{tmp_path}/mistyped.db"):
+        with pytest.raises(StudyError, match="make tune"):
+            make_server(results, storage_url=url, port=8080)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_note_escapes_what_comes_from_data(finished: tuple[ResultsDir, Outcome]) -> None:

@@ -20,7 +20,7 @@ from tuning.errors import StudyError
 from tuning.hosts import LOCAL, check_port, is_for, is_loopback, refusal_of_port, resolve
 from tuning.results import ResultsDir
 from tuning.study.optuna_internals import engine_of, list_constraints
-from tuning.study.storage import open_storage
+from tuning.study.storage import missing_file, open_storage
 
 HOST = LOCAL[0]  # Optuna Dashboard has no authentication.
 
@@ -30,8 +30,9 @@ def make_server(
 ) -> WSGIServer:
     check_port(port)
     is_local = storage_url == results.storage_url(None)
-    has_storage = results.database_path.exists() or not is_local
-    storage = open_storage(storage_url, DashboardStorage) if has_storage else None
+    # Opening a file that does not exist would create it.
+    is_missing = missing_file(storage_url) is not None
+    storage = None if is_missing else open_storage(storage_url, DashboardStorage)
     if storage is None or not optuna.get_all_study_names(storage):
         where = results.database_path if is_local else "the storage"
         raise StudyError(
