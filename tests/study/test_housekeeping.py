@@ -91,11 +91,15 @@ def test_caches_stay_while_a_new_study_tokenizes(results: ResultsDir) -> None:
         assert not [path for path in paths if path.startswith(("cache/", "artifacts"))]
 
 
-def test_study_that_can_not_be_read_keeps_all_caches(results: ResultsDir) -> None:
+def test_study_that_can_not_be_read_keeps_all_caches(
+    results: ResultsDir, caplog: pytest.LogCaptureFixture
+) -> None:
     make_litter(results)
-    results.study("other").path.mkdir()
-    results.study("other").config_path.write_text("torn")
+    path = results.study("other").config_path
+    path.parent.mkdir()
+    path.write_text("torn")
     assert housekeeping.unused_caches(results) == []
+    assert f"all tokenized data are kept: {path} must contain JSON" in caplog.text
 
 
 def test_checkpoint_of_a_paused_trial_stays(results: ResultsDir) -> None:

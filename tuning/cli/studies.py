@@ -155,7 +155,7 @@ def clean(
     root = ResultsDir(Path(results).expanduser())
     files = find_removable(root, storage_url=root.storage_url(storage))
     if not files:
-        console.print("There is nothing to remove: every file belongs to a study.")
+        console.print("There is nothing to remove.")
         return
     console.print(removable_table(files))
     total = f"{sum(file.n_bytes for file in files) / 2**20:,.1f} MB"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from tuning.results import ResultsDir, StudyDir, staged
 from tuning.study.lock import is_locked
 from tuning.study.storage import missing_file, open_storage
 from tuning.study.study import read_record
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ def unused_caches(results: ResultsDir) -> list[Path]:
     try:
         studies = [StudyDir(path.parent) for path in results.path.glob("*/study.json")]
         used = {read_record(study).data_fingerprint for study in studies}
-    except (StorageError, StudyError):
+    except (StorageError, StudyError) as error:
+        logger.warning("all tokenized data are kept: %s", error)
         return []
     unused = []
     for path in sorted((results.path / "cache").glob("*")):
