@@ -246,7 +246,7 @@ def test_broken_lines_of_each_file_are_named(
             "must have the format .* 2 of 3 .*line 2",
         ),
         ("a.jsonl.gz", "text,label\ngood,1\n", "must have the format .* 2 of 2 .*line 1"),
-        ("a.parquet", b"not Parquet", "must be a Parquet file"),
+        ("a.parquet", b"not Parquet", r"must be a Parquet file; .*[^.]\.$"),
         ("a.parquet", csv_bytes(ROWS), "must be a Parquet file"),
         ("a.parquet", parquet_bytes(ROWS)[:-20], "must be a Parquet file"),
         ("a.parquet", b"PAR1" + b"\0" * 40 + b"PAR1", "must be a Parquet file"),

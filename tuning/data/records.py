@@ -166,7 +166,7 @@ def parquet_table(
             yield ParquetTable(file, [c.path for c in leaves], flat, lists, on_share)
         # Exceptions of pyarrow's C++ libraries are RuntimeErrors.
         except (pyarrow.ArrowException, ValueError, OSError, RuntimeError, OverflowError) as error:
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split()).rstrip(".")
             raise DataError(f"{name} must be a Parquet file; reading it gave: {reason}.") from error
 
 
