@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
@@ -388,6 +389,25 @@ def test_page_counts_an_evaluation_of_an_export_that_was_killed_later() -> None:
         text = page_with_test_scores(study, TEST_SCORES)
         assert f"Evaluated {words}" in text
     assert f"The scores are those of {look.when}." in text
+
+
+def test_mistakes_and_labels_to_check_name_a_text_without_labels() -> None:
+    study = many_trials(6)
+    mistake = Mistake(label="", predicted="parcel", probability=0.9, text="a box")
+    to_check = {"label": "parcel", "predicted": "", "probability": 0.1, "text": "it is late"}
+    text = page_of(
+        study,
+        summarize(study, metric="val_accuracy"),
+        space=MANY_SPACE,
+        record=RECORD,
+        card=CARD,
+        measured=Measured(
+            test=replace(TEST_SCORES, mistakes=[mistake]),
+            labels=(pd.DataFrame([to_check]), 1.0),
+        ),
+    )
+    assert len(re.findall("<td[^>]*>no label<", text)) == 2
+    assert re.findall('<option value="(.*?)">', text) == ["", "no label", "", "parcel"]
 
 
 def test_the_data_of_a_study_name_its_weights(page: str) -> None:

@@ -102,7 +102,8 @@ def _labeled(folder: Path, manifest: Manifest, rows: Iterable[Row]) -> Iterator[
 
 def _predict_text(folder: Path, manifest: Manifest, text: str, *, as_json: bool) -> None:
     from tuning.data.stream import MAX_CHARACTERS, Row, problem_of
-    from tuning.inference.label_files import NO_LABEL, json_values, probability_text
+    from tuning.inference.label_files import json_values, probability_text
+    from tuning.targets.labels import NO_LABEL
     from tuning.targets.number import rounded_text
     from tuning.workers.server import stderr_to
 

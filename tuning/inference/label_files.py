@@ -18,6 +18,7 @@ from tuning.data.stream import Row
 from tuning.errors import DataError, StorageError
 from tuning.inference.known_tokens import ProblemOf, no_problem
 from tuning.inference.load import Prediction, Probabilities, predictions_of
+from tuning.targets.labels import NO_LABEL
 from tuning.targets.number import number_text
 from tuning.targets.target import Target
 from tuning.text import json_line, no_formula
@@ -25,7 +26,6 @@ from tuning.text import json_line, no_formula
 BOUNDS = ("low", "high")  # columns of the interval of a number
 # Maximum size of a chunk, so that the memory does not grow with the file.
 CHUNK_ROWS, CHUNK_CHARACTERS = 4_096, 8_000_000
-NO_LABEL = "no label"  # the name of a prediction without any of several labels, in counts
 NUMBER = "number"  # the name of all predictions without probabilities in counts
 MAX_NAMED = 100  # maximum number of labels, or of sets of several labels, in a sentence
 # Folders in which the system has links to the files of processes.

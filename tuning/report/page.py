@@ -69,6 +69,7 @@ from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.study import StudyRecord
 from tuning.study.summary import Summary, least_complete
+from tuning.targets.labels import NO_LABEL
 from tuning.targets.target import Target
 from tuning.templates import render
 from tuning.text import no_formula
@@ -289,11 +290,12 @@ def _quality(seen: Predictions, about: str) -> dict[str, Any]:
 
 
 def _labels(rows: pd.DataFrame, n_by_chance: float) -> dict[str, Any]:
+    shown = rows.astype(str).replace({"label": {"": NO_LABEL}, "predicted": {"": NO_LABEL}})
     return {
         "n": len(rows),
         "n_by_chance": f"{n_by_chance:.1f}",
         "largest": f"{rows['probability'].max():.4f}",
-        "table": table([*rows], rows.astype(str).to_numpy().tolist(), kind="texts"),
+        "table": table([*shown], shown.to_numpy().tolist(), kind="texts"),
     }
 
 
@@ -325,7 +327,12 @@ def _test(test: TestDocument, study: optuna.Study, metric: str, target: Target) 
         for name, entry in named_entries(test).items()
     ]
     mistakes = [
-        [mistake.label, mistake.predicted, f"{mistake.probability:.3f}", mistake.text]
+        [
+            mistake.label or NO_LABEL,
+            mistake.predicted or NO_LABEL,
+            f"{mistake.probability:.3f}",
+            mistake.text,
+        ]
         for mistake in test.mistakes
     ]
     evaluations = evaluations_of(study) or test.test_looks
@@ -345,7 +352,7 @@ def _test(test: TestDocument, study: optuna.Study, metric: str, target: Target) 
         "mistakes": table(["class", "predicted", "probability", "text"], mistakes, kind="texts"),
         "n_mistakes": len(mistakes),
         "classes": {
-            "true class": sorted({mistake.label for mistake in test.mistakes}),
-            "predicted class": sorted({mistake.predicted for mistake in test.mistakes}),
+            title: sorted({row[column] for row in mistakes})
+            for column, title in enumerate(("true class", "predicted class"))
         },
     }

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tuning.config import DataConfig
 
 SEPARATOR = SEPARATORS[0]  # between the labels of a text in predictions
+NO_LABEL = "no label"  # the name of a text without any of several labels
 ONE_LABEL = "each cell is one label"  # the rule of a column without separators and lists
 
 
