@@ -576,6 +576,16 @@ def test_file_or_module_beside_it_that_changes_within_a_second_is_read_again(
     assert not (tmp_path / "__pycache__").exists() and not sys.dont_write_bytecode
 
 
+def test_file_draws_the_same_numbers_whenever_it_is_loaded(tmp_path: Path) -> None:
+    """Workers load the file themselves, and a word vector or the seed of an initializer that it
+    draws is part of their models.
+    """
+    draws = "random.random(), numpy.random.normal(), keras.initializers.GlorotUniform().seed"
+    path = write(tmp_path, f"{DECLARED}\nimport numpy, random\nhypermodel.drawn = [{draws}]\n")
+    first, second = (load_hypermodel(path) for _ in range(2))
+    assert vars(first)["drawn"] == vars(second)["drawn"]
+
+
 VALUES: Values = {"vocab_size": 12, "sequence_length": 8, "n_classes": 2}
 
 

@@ -66,6 +66,7 @@ MAX_VARIATIONS = 120
 # An integer up to this value may be the number of layers, which decides which names a loop
 # declares. A larger integer is a size. KerasTuner's documentation has loops of up to 20 layers.
 MAX_LAYERS = 32
+LOADING_SEED = 0  # random seed with which a file is loaded
 
 Build = Callable[[Any], object]
 
@@ -130,7 +131,12 @@ def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
     A hypermodel without `starting_points` gets the starting points of the file. Settings of Keras
     that the file changes are recorded for its models, and stay as they were for others.
     """
+    import keras
+
     path, name = split_place(path)
+    # A file may draw numbers when it is loaded, such as the vectors of words that GloVe lacks. They
+    # must be the same in every process.
+    keras.utils.set_random_seed(LOADING_SEED)
     with keras_settings_of(None):
         module = load_module(path)
         hypermodel = as_hypermodel(find_hypermodel(module, file=path.name, name=name), path)
