@@ -400,6 +400,9 @@ COUNTS_ON = """epochs = options.pop("epochs")
         options |= {"initial_epoch": epochs // 2, "epochs": epochs}
         return model.fit("""
 
+ONE_BY_ONE = """for _ in range(options.pop("epochs")):
+            model.fit(x, y, epochs=1, **options)"""
+
 OF_FOLDS = """self.build(hp).fit(x[::2], y[::2], **options)
         return self.build(hp).fit("""
 
@@ -433,11 +436,12 @@ def test_own_fit_is_tried(
             "model.fit(x, y, **options)\n        return model.fit(",
             "trains epoch 1 twice",
         ),
+        (f"return model.fit({OF_FIT})", ONE_BY_ONE, "trains epoch 1 twice"),
         # The models of folds are trained, and the model that is evaluated is not.
         ("return model.fit(", "return self.build(hp).fit(", "must train the model that it gets"),
         ("return model.fit(", OF_FOLDS, "must train the model that it gets; .* folds=5"),
     ],
-    ids=["argument", "epochs", "callbacks", "epoch 1 twice", "another model", "folds"],
+    ids=["argument", "epochs", "callbacks", "twice", "one by one", "another model", "folds"],
 )
 def test_own_fit_is_refused(old: str, new: str, says: str, tmp_path: Path) -> None:
     path = write(tmp_path, substituted(OWN_FIT, old, new))

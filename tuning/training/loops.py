@@ -47,8 +47,9 @@ UNUSED_WEIGHTS = (
     "fit() must use the weights of a study with class_weight or weight_column: pass its **kwargs to"
     " model.fit, which has sample_weight then, or give it a parameter sample_weight."
 )
-# Number of rows of ones with which `try_fit` trains.
-N_TRIAL_ROWS = 32
+# Numbers of rows of ones and of epochs with which `try_fit` trains. A loop over the epochs may call
+# `model.fit` for each of them, which only a second epoch shows.
+N_TRIAL_ROWS, N_TRIAL_EPOCHS = 32, 2
 
 
 def train_epochs(
@@ -330,7 +331,7 @@ def try_fit(
     sequence_length: int,
     is_weighted: bool = False,
 ) -> None:
-    """Run a hypermodel's own `fit` for one epoch on a few rows of ones. The hyperparameters that
+    """Run a hypermodel's own `fit` for two epochs on a few rows of ones. The hyperparameters that
     `fit` declares are added to `hp`.
 
     `sequence_length`: number of tokens of a text for a space that declares none. `is_weighted`:
@@ -350,7 +351,7 @@ def try_fit(
                 *(hypermodel.fit, hp, model),
                 train=(x, y, *weights),
                 validation=(x, y),
-                epochs=1,
+                epochs=N_TRIAL_EPOCHS,
                 callback=probe,
             )
         except TypeError as error:
@@ -366,10 +367,11 @@ def try_fit(
             "fit() must pass its callbacks to model.fit, or call their on_epoch_end after each"
             " epoch; without them no epoch can be evaluated."
         )
-    if len(set(probe.epochs)) < len(probe.epochs):
+    twice = [epoch for number, epoch in enumerate(probe.epochs) if epoch in probe.epochs[:number]]
+    if twice:
         raise SpaceError(
             "fit() must count its epochs on if it calls model.fit more than once; it trains epoch"
-            f" {probe.epochs[-1] + 1} twice. Give the second call initial_epoch=, or give no"
+            f" {twice[0] + 1} twice. Give the second call initial_epoch=, or give no"
             " callbacks to the first."
         )
 
