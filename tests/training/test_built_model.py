@@ -135,7 +135,7 @@ def test_tables_have_the_rows_that_the_data_need(splits: Splits, tmp_path: Path)
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"ngram_vocab_size": ROWS}, "takes n-grams; this configuration has no ngrams"),
+        ({"ngram_vocab_size": ROWS}, "has no ngrams. If the input 'ngrams' takes token ids, give"),
         (BOTH | {"vocab_size": 2}, r"vocab_size must be 3 or more .* takes token ids; .* 2\."),
         (BOTH | {"vocab_size": "a"}, r"vocab_size must be 3 or more .* has 'a'\."),
     ],

@@ -53,7 +53,8 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
         if kind_of(name).varies and tensor.shape[1:] != (None,):
             raise SpaceBug(
                 f"The input named {name!r} must have the shape (None,), because the number of"
-                f" {name} differs between texts; this input has the shape {tensor.shape[1:]}.",
+                f" {name} differs between texts; this input has the shape {tensor.shape[1:]}. If it"
+                " takes token ids, give it another name.",
             )
     return names if any(name in KINDS for name in names) else (IDS.name,)
 

@@ -58,9 +58,11 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
             )
     for kind in map(kind_of, names):
         if missing := [name for name in kind.hyperparameters if name not in values]:
+            named = f" If the input {kind.name!r} takes token ids, give it another name."
             raise SpaceBug(
                 f"A space must declare {' and '.join(kind.hyperparameters)} for a model that takes"
-                f" {kind.what}; this configuration has no {' and no '.join(missing)}.",
+                f" {kind.what}; this configuration has no {' and no '.join(missing)}."
+                f"{named * (kind is not IDS)}",
             )
         # Only the model of the defaults is known when the space is loaded.
         for name in kind.hyperparameters:
