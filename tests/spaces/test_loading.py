@@ -890,6 +890,11 @@ REGISTERED_ELSEWHERE = """
 def build(hp):
     {}
 """
+OBJECTIVE = """
+
+def build(trial):
+    return model(trial.suggest_int("units", 2, 8))
+"""
 RAISES = substituted(AS_METHOD, f"return {POINTS}", "return 1 / 0")
 
 
@@ -905,6 +910,7 @@ RAISES = substituted(AS_METHOD, f"return {POINTS}", "return 1 / 0")
         (changed("10, 40", "40, 10"), "declaring hyperparameters: V", "declare_hyperparameters"),
         (RAISES, "its starting points: ZeroDivisionError", "in starting_points"),
         ("\n\ndef build(hp):\n    hp.get('n')\n", "building the model .*: KeyError", "in build"),
+        (OBJECTIVE, r"gets KerasTuner's hp, .*: write hp\.Int", "in build"),
         *(
             (
                 REGISTERED_ELSEWHERE.format(use),

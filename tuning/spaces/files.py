@@ -35,6 +35,19 @@ HYPERMODEL_NAMES = (CELL_HYPERMODEL, "hypermodel", "build")
 STATELESS = (
     "Remove stateful=True: no text continues another, and batches have different numbers of texts"
 )
+# What to do about an error whose message contains a match.
+_REMEDIES = {
+    "'HyperParameters' object has no attribute 'suggest_": (
+        "build(hp) gets KerasTuner's hp, and not a trial of Optuna: write hp.Int or hp.Choice"
+    ),
+    "`stateful=True`": STATELESS,  # Keras asks for a fixed batch size.
+    # Keras does not know the name of a registered object, such as "package>name", or the class of
+    # a part of a saved model.
+    r"identifier: [^<]+>|Could not locate \w+ '|Cannot deserialize object of type": (
+        "A worker runs the file of the search space, and not your script or notebook: give the"
+        " object itself instead of its name, or register it in this file"
+    ),
+}
 
 
 def list_spaces() -> dict[str, Path]:
@@ -221,16 +234,9 @@ def _hint(error: Exception) -> str:
             '. If the file makes it under `if __name__ == "__main__":`, it does not exist here:'
             " write the number into build(hp), or declare it with hp.Fixed"
         )
-    if "`stateful=True`" in str(error):  # Keras asks for a fixed batch size.
-        return f". {STATELESS}"
-    # Keras does not know the name of a registered object, such as "package>name", or the class of
-    # a part of a saved model.
-    unknown = r"identifier: [^<]+>|Could not locate \w+ '|Cannot deserialize object of type"
-    if re.search(unknown, str(error)):
-        return (
-            ". A worker runs the file of the search space, and not your script or notebook: give"
-            " the object itself instead of its name, or register it in this file"
-        )
+    for pattern, remedy in _REMEDIES.items():
+        if re.search(pattern, str(error)):
+            return f". {remedy}"
     if not isinstance(error, ModuleNotFoundError):
         return ""
     if (error.name or "").startswith(("keras.", "tensorflow.keras", "tensorflow.python.keras")):
