@@ -136,7 +136,7 @@ def test_columns_that_are_no_texts_or_no_labels_are_refused(
         (["a"], None, "1 texts and no labels"),
         (None, [1], "no texts and 1 labels"),
         (["a", "b"], np.eye(2), r"labels must have one value.*\(2, 2\)"),
-        (pd.DataFrame({"text": ["a"]}), [1], "texts must have one value for each row"),
+        (pd.DataFrame({"text": ["a"]}), [1], "texts must .* one column of texts, which"),
     ],
 )
 def test_texts_and_labels_that_are_no_rows_are_refused(texts: Any, labels: Any, says: str) -> None:

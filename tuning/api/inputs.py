@@ -216,9 +216,13 @@ def frame_of_lists(
     for name, values in (("texts", texts), ("labels", labels)):
         shape = getattr(values, "shape", (1,))
         if len(shape) != 1:
+            remedy = {
+                "texts": "Choose one column of texts, which this program tokenizes itself.",
+                "labels": "Choose one column, the argmax of one-hot labels, or kind 'labels'.",
+            }
             raise ArgumentError(
                 f"{name} must have one value for each row; received an array of shape {shape}."
-                " Choose one column, the argmax of one-hot labels, or kind 'labels'."
+                f" {remedy[name]}"
             )
     texts, labels = (
         None if part is None else [utf8(v) if isinstance(v, str) else v for v in part]
