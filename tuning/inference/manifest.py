@@ -126,7 +126,8 @@ def verify(folder: Path, manifest: Manifest, names: Collection[str]) -> None:
         if sha256 != written.sha256:
             raise ExportError(
                 f"{path} must be the file that was exported; the SHA-256 differs, so the file was"
-                f" changed, damaged, or replaced by a later export. Load the export again. {REMEDY}"
+                " changed, damaged, or replaced by a later export. Load or write the"
+                " export again."
             )
 
 
