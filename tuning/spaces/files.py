@@ -35,7 +35,7 @@ HYPERMODEL_NAMES = (CELL_HYPERMODEL, "hypermodel", "build")
 STATELESS = (
     "Remove stateful=True: no text continues another, and batches have different numbers of texts"
 )
-# What to do about an error whose message contains a match.
+# Pattern of an error's message → what the user can do about the error.
 _REMEDIES = {
     "'HyperParameters' object has no attribute 'suggest_": (
         "build(hp) gets KerasTuner's hp, and not a trial of Optuna: write hp.Int or hp.Choice"

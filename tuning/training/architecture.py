@@ -53,8 +53,8 @@ def input_names(model: keras.Model) -> tuple[str, ...]:
         if kind_of(name).varies and tensor.shape[1:] != (None,):
             raise SpaceBug(
                 f"The input named {name!r} must have the shape (None,), because the number of"
-                f" {name} differs between texts; this input has the shape {tensor.shape[1:]}. If it"
-                " takes token ids, give it another name.",
+                f" {name} differs between texts; this input has the shape {tensor.shape[1:]}."
+                f" {other_name(name)}",
             )
     return names if any(name in KINDS for name in names) else (IDS.name,)
 
@@ -106,6 +106,11 @@ def _input_of(model: keras.Model, length: int | None) -> keras.KerasTensor:
     if takes_texts(model):
         return keras.Input((), dtype="string", name="text")
     return keras.Input((length,), dtype="int32", name=IDS.name)
+
+
+def other_name(name: str) -> str:
+    """Return the remedy for an input of token ids that has the name of another kind of input."""
+    return f"If the input {name!r} takes token ids, give it another name."
 
 
 def ignores_padding(model: keras.Model) -> bool:

@@ -21,7 +21,7 @@ from tuning.inputs.kinds import FEATURES, IDS, KINDS, TEXTS, kind_of
 from tuning.spaces.files import run_user_code
 from tuning.spaces.ranges import SMALLEST
 from tuning.targets.target import Array, Labels, Target
-from tuning.training.architecture import ignores_padding, input_names
+from tuning.training.architecture import ignores_padding, input_names, other_name
 from tuning.training.batching import Batch, View, as_input, evaluation_batches
 
 # Numbers of calls that measure the latency of a single review. If a call takes 10 ms, the
@@ -58,11 +58,11 @@ def checked_inputs(model: keras.Model, values: Mapping[str, Any]) -> tuple[str, 
             )
     for kind in map(kind_of, names):
         if missing := [name for name in kind.hyperparameters if name not in values]:
-            named = f" If the input {kind.name!r} takes token ids, give it another name."
+            remedy = "" if kind is IDS else f" {other_name(kind.name)}"
             raise SpaceBug(
                 f"A space must declare {' and '.join(kind.hyperparameters)} for a model that takes"
                 f" {kind.what}; this configuration has no {' and no '.join(missing)}."
-                f"{named * (kind is not IDS)}",
+                f"{remedy}",
             )
         # Only the model of the defaults is known when the space is loaded.
         for name in kind.hyperparameters:
