@@ -63,7 +63,8 @@ SILENT_SECONDS = 60.0
 
 
 def check_name(kind: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
+    # An Objective of KerasTuner can't be compared with a text.
+    if not isinstance(value, str) or value not in allowed:
         raise ArgumentError(f"{kind} must be one of {', '.join(allowed)}; received {value!r}.")
 
 
@@ -486,7 +487,8 @@ class StudyConfig:
         self._check_costs()
 
     def _check_metric(self, objectives: tuple[str, ...]) -> None:
-        if self.metric in OBJECTIVES and self.metric not in objectives:
+        is_known = isinstance(self.metric, str) and self.metric in OBJECTIVES
+        if is_known and self.metric not in objectives:
             raise ArgumentError(
                 f"metric {self.metric!r} must come with kind"
                 f" {' or '.join(metric_of(self.metric).targets)}; received kind {self.data.kind},"

@@ -237,7 +237,7 @@ def test_several_labels_of_a_text_are_read_as_they_were_given(
     assert read.target.names == ("a", "b") and read.labels[:3].tolist() == MATRIX.tolist()
 
 
-@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("kind", [list, tuple, pd.Index, lambda names: np.array(names, object)])
 def test_columns_of_several_labels_may_be_a_list(kind: Callable[[Any], Any]) -> None:
     data = pd.DataFrame({"text": ["x", "y"], "a": [0, 1], 3: [1, 0], "b,c": [1, 1]})
     of_list, of_text = (

@@ -48,6 +48,12 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
         ({"data": Data(FRAME, text_column="none")}, "text_column must be one of text, label"),
         ({"data": Data(FRAME, weight_column="none")}, "weight_column must be one of text, label"),
         ({"objectives": ["val_f1", "n_params"], "metric": "val_auc"}, "metric must be the first"),
+        (
+            {"data": Data(FRAME, weight_column=FRAME["label"])},
+            "weight_column must be the name of a column; received values (Series)",
+        ),
+        ({"metric": keras_tuner.Objective("val_mae", "min")}, "metric must be one of"),
+        ({"objectives": [keras_tuner.Objective("val_f1", "max")]}, "objectives must be a metric"),
         ({"study": 5}, "name must be made of letters, digits"),
         ({"study": ""}, "received ''"),
         ({"study": Path("x")}, "received PosixPath('x')"),
@@ -55,7 +61,7 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
         ({"limits": {"trial_seconds": 3}}, "limits must be Limits(...)"),
         ({"confirm": "no"}, "confirm must be True or False; received 'no'"),
         ({"resplit": "0"}, "resplit must be True or False; received '0'"),
-        ({"data": [{"text": "good"}]}, "data must be a data frame of pandas, a path or a name"),
+        ({"data": [{"text": "good"}]}, "Convert it, for example with pandas.DataFrame(data)"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

@@ -297,11 +297,19 @@ class Source:
 
 
 def source_of(data: Any) -> Source:
+    import numpy as np
+    import pandas as pd
+
+    from tuning.data.tables import column_name
+
     data = data if isinstance(data, Data) else Data(data)
     settings = given(**{item.name: getattr(data, item.name) for item in fields(DataConfig)})
     settings.pop("data", None)
     names = [str(name) for name in getattr(data.data, "columns", ())]
-    if isinstance(data.label_column, list | tuple) and str(data.label_column) not in names:
+    # The columns of a frame are an Index, and the classes of scikit-learn's MultiLabelBinarizer an
+    # array.
+    several = isinstance(data.label_column, list | tuple | pd.Index | np.ndarray)
+    if several and str(data.label_column) not in names:
         labels = [str(name) for name in data.label_column]
         if with_commas := [name for name in labels if "," in name]:
             raise ArgumentError(
@@ -316,7 +324,7 @@ def source_of(data: Any) -> Source:
                 " (split_column)."
             )
     # A data frame may have numbers and tuples for names.
-    columns = {name: str(value) for name, value in settings.items() if name.endswith("_column")}
+    columns = {n: column_name(n, value) for n, value in settings.items() if n.endswith("_column")}
     settings |= columns | {name: str(settings[name]) for name in SPLITS if name in settings}
     if data.data_dir is not None:
         settings["data_dir"] = str(Path(data.data_dir).expanduser())
@@ -328,8 +336,8 @@ def source_of(data: Any) -> Source:
         kind = type(data.data)
         raise ArgumentError(
             f"data must be a data frame of pandas, a path or a name; received a {kind.__name__} of"
-            f" {kind.__module__}. Convert it to a data frame, for example with its to_pandas(), or"
-            " give texts and labels."
+            f" {kind.__module__}. Convert it, for example with pandas.DataFrame(data) or its"
+            " to_pandas(), or give texts and labels."
         )
     return Source(None if data.data is None else str(data.data), None, settings)
 

@@ -245,7 +245,7 @@ def preset_place(preset: str | Path) -> str:
 def _objective_settings(
     objectives: str | Sequence[str], *, metric: str | None, pruner: str | None
 ) -> dict[str, Any]:
-    text = objectives if isinstance(objectives, str) else ",".join(objectives)
+    text = objectives if isinstance(objectives, str) else ",".join(map(str, objectives))
     first, costs = parse_objectives(text)
     if metric not in (None, first):
         raise ArgumentError(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow
@@ -252,13 +252,23 @@ def choose_column(columns: Iterable[str], name: str | None, role: str) -> str:
     )
 
 
+def column_name(flag: str, value: Any) -> str:
+    """Return the name of a column, which in a data frame may be a number or a tuple."""
+    if getattr(value, "ndim", 0):
+        raise DataError(
+            f"{flag} must be the name of a column; received values ({type(value).__name__}). Add"
+            " them to the data as a column, and give its name."
+        )
+    return str(value)
+
+
 def named_column(columns: Iterable[str], name: str, flag: str) -> str:
-    columns = [str(c) for c in columns]
+    columns, name = [str(c) for c in columns], column_name(flag, name)
     column = _find(columns, name)
     if column is None:
         hint = " For several label columns, give kind 'labels'."
         raise DataError(
-            f"{flag} must be one of {_listed(columns)}; received {name!r}."
+            f"{flag} must be one of {_listed(columns)}; received {_short(name)!r}."
             + hint * (flag == "label_column" and "," in name)
         )
     return column
@@ -283,7 +293,10 @@ def _find(columns: Sequence[str], name: str) -> str | None:
 
 
 def _listed(columns: Sequence[str]) -> str:
-    # In a file without a header line, the names are reviews.
-    names = (c if len(c) <= MAX_NAME else f"{c[: MAX_NAME - 1]}…" for c in columns[:MAX_LISTED])
     more = f" and {len(columns) - MAX_LISTED} more" if len(columns) > MAX_LISTED else ""
-    return ", ".join(names) + more
+    return ", ".join(map(_short, columns[:MAX_LISTED])) + more
+
+
+def _short(name: str) -> str:
+    # In a file without a header line, the names are reviews.
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
