@@ -156,6 +156,12 @@ def test_interrupted_search_ends_a_script_and_not_the_cells_of_a_notebook(
         (lambda study: study.export(data="gone.csv"), "gone.csv"),
         (lambda study: study.enqueue("gone.csv"), "configurations must be a CSV file"),
         (lambda study: study.enqueue([{"units": 3}]), "the space has"),
+        (lambda study: study.enqueue(study.best), "configurations must be a CSV file, a data"),
+        (lambda study: study.enqueue([3]), "Give the values by name"),
+        (
+            lambda study: study.report(slice_column=FRAME["label"]),
+            "slice_column must be the name of a column; received values (Series)",
+        ),
         (lambda study: study.export_hyperparameters(__file__), "results"),
         (lambda study: tuning.load_study(results=3), "results must be the path of a folder"),
         (lambda study: tuning.load_comparison("c", results=3), "results must be the path"),

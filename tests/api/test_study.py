@@ -119,6 +119,11 @@ def test_enqueue_takes_frames_and_dicts(open_study: tuning.Study, configurations
     assert {name: type(queued[0][name]) for name in VALUES} == dict.fromkeys(VALUES, int)
 
 
+def test_enqueue_takes_a_row_of_a_frame(open_study: tuning.Study) -> None:
+    rows = pd.DataFrame([VALUES | {"vocab_size": 18}, VALUES], index=["a", "b"]).assign(seed=np.nan)
+    assert open_study.enqueue(rows.loc["a"]).n_added == 1
+
+
 def test_study_of_optuna_in_memory_is_imported(open_study: tuning.Study) -> None:
     other = optuna.create_study(study_name="other", direction="maximize")
     other.enqueue_trial({**VALUES, "vocab_size": 18})

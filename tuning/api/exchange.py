@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -218,12 +218,22 @@ def _records_of(configurations: Any) -> list[Mapping[str, Any]]:
     """Return configurations as dicts. Empty cells of a data frame become None."""
     import pandas as pd
 
+    if isinstance(configurations, pd.Series):  # a row of a data frame
+        configurations = configurations.to_frame().T
     if isinstance(configurations, pd.DataFrame):
         cells = configurations.astype(object).where(configurations.notna(), None)
         return [
             {str(name): value for name, value in row.items()} for row in cells.to_dict("records")
         ]
-    return [configurations] if isinstance(configurations, Mapping) else list(configurations)
+    is_list = isinstance(configurations, Iterable) and not isinstance(configurations, Mapping)
+    records = [*configurations] if is_list else [configurations]
+    if wrong := [record for record in records if not isinstance(record, Mapping)]:
+        raise ArgumentError(
+            "configurations must be a CSV file, a data frame or dicts; received a"
+            f" {type(wrong[0]).__name__}. Give the values by name, such as"
+            " study.best.hyperparameters."
+        )
+    return records
 
 
 def add(
