@@ -208,6 +208,12 @@ def test_a_frame_is_no_file_of_a_split() -> None:
         source_of(Data("reviews.csv", test=make_reviews()))
 
 
+def test_frame_with_attributes_is_written(tmp_path: Path) -> None:
+    reviews = make_reviews()
+    reviews.attrs["made_at"] = object()
+    assert frame_of(reviews).write(StudyDir(tmp_path)).exists()
+
+
 SETS = [["a", "b"], [], ["b"]]
 MATRIX = np.array([[1, 1], [0, 0], [0, 1]])
 
@@ -217,6 +223,12 @@ MATRIX = np.array([[1, 1], [0, 0], [0, 1]])
     [
         (pd.DataFrame({"text": [*"xyzw"], "tags": [*SETS, np.nan]}), "tags"),
         (pd.DataFrame({"text": ["x", "y", "z"], "a": MATRIX[:, 0], "b": MATRIX[:, 1]}), "a,b"),
+        (
+            pd.DataFrame({"text": ["x", "y", "z"]}).join(
+                pd.DataFrame.sparse.from_spmatrix(scipy.sparse.csr_matrix(MATRIX), columns=[*"ab"])
+            ),
+            "a,b",
+        ),
         (frame_of_lists(["x", "y", "z"], SETS, kind="labels"), "label"),
         (frame_of_lists(["x", "y", "z"], [{"b", "a"}, (), {"b"}], kind="labels"), "label"),
         (

@@ -107,6 +107,7 @@ def frame_of(
         if not isinstance(value, str):
             raise DataError(f"The column {texts!r} must have texts; it has {value!r}.")
     rows = data.reset_index(drop=True)
+    rows.attrs = {}  # Parquet would contain them, as JSON.
     if not KINDS[kind].is_exclusive:
         rows[labels] = rows[labels].map(_list_as_text)
     for name in labels:
@@ -158,6 +159,8 @@ def _encodable(column: pd.Series[Any]) -> pd.Series[Any]:
     import pandas as pd
 
     dtype = column.dtype
+    if isinstance(dtype, pd.SparseDtype):  # pyarrow refuses it.
+        return column.astype(dtype.subtype)
     values = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
     if isinstance(values, pd.PeriodDtype | pd.IntervalDtype):  # Parquet would keep numbers.
         return column.astype(object).map(str, na_action="ignore")
