@@ -270,8 +270,9 @@ def test_a_column_may_have_a_tuple_for_a_name() -> None:
 def test_columns_of_several_labels_without_names_are_numbered(kind: Callable[[Any], Any]) -> None:
     frame = frame_of_lists(["x", "y", "z"], kind(MATRIX), kind="labels")
     assert frame["label"].tolist() == ['["label_0", "label_1"]', "[]", '["label_1"]']
-    with pytest.raises(ArgumentError, match="values 0 and 1"):
-        frame_of_lists(["x", "y", "z"], MATRIX * 2, kind="labels")  # type: ignore[arg-type]
+    for wrong in (MATRIX * 2, pd.DataFrame(MATRIX, dtype="Int64").where(MATRIX == 1)):
+        with pytest.raises(ArgumentError, match="values 0 and 1"):
+            frame_of_lists(["x", "y", "z"], wrong, kind="labels")
 
 
 def test_unknown_kind_is_refused() -> None:

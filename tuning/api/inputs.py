@@ -270,12 +270,14 @@ def _named(labels: Any) -> list[Any]:
     """Return several labels of each text as lists of names, if they are columns of 0 and 1 with or
     without names, such as those of scikit-learn's MultiLabelBinarizer, also sparse.
     """
+    import pandas as pd
+
     if getattr(labels, "ndim", 1) != 2:
         return [*labels]
     names = getattr(labels, "columns", [f"label_{number}" for number in range(labels.shape[1])])
     of_sparse = getattr(labels, "toarray", lambda: labels)
     rows = getattr(labels, "to_numpy", of_sparse)()
-    if not ((rows == 0) | (rows == 1)).all():
+    if not pd.DataFrame(rows).isin([0, 1]).all(axis=None):  # A missing value is neither.
         raise ArgumentError("labels must have the values 0 and 1 in each column of a label.")
     return [[name for name, value in zip(names, row, strict=True) if value] for row in rows]
 
