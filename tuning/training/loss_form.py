@@ -75,8 +75,10 @@ def _output_shape(model: keras.Model, sequence_length: int) -> tuple[int, ...]:
     )
     sizes = tuple(getattr(output, "shape", ())[1:])
     if not sizes or not all(isinstance(size, int) for size in sizes):
+        shapes = keras.tree.map_structure(lambda part: getattr(part, "shape", part), output)
         raise SpaceBug(
-            f"A model must give one tensor of class probabilities; this model gives {output!r}.",
+            f"A model must give one tensor of shape (batch, n); this model gives {shapes}. End the"
+            " model with one Dense layer.",
         )
     # Keras adds the dimension 1 of an input (batch, 1) to the shape that it computes for the counts
     # of a `TextVectorization`, whose values do not have it.
