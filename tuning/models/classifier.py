@@ -113,7 +113,7 @@ def compile_classifier(
     )
     # Keras' layers give these names to their variables.
     optimizer.exclude_from_weight_decay(var_names=["embeddings", "bias"])
-    loss = loss_of(n_classes, training.label_smoothing, multi_label=multi_label)
+    loss = loss_of(model, n_classes, training.label_smoothing, multi_label=multi_label)
     model.compile(optimizer=optimizer, loss=loss, metrics=[metric_of(n_classes, multi_label)])
     return model
 
@@ -124,15 +124,27 @@ def metric_of(n_classes: int, multi_label: bool = False) -> str:
     return "binary_accuracy" if multi_label else "accuracy"
 
 
-def loss_of(n_classes: int, label_smoothing: float = 0.0, *, multi_label: bool = False) -> Any:
-    """Return the squared error for a number, else the cross-entropy: its name without label
-    smoothing, otherwise Keras' loss object.
+def loss_of(
+    model: keras.Model, n_classes: int, label_smoothing: float = 0.0, *, multi_label: bool = False
+) -> Any:
+    """Return the squared error for a number, in units of the scale of the model's last layer, else
+    the cross-entropy: its name without label smoothing, otherwise Keras' loss object.
     """
     if n_classes == 1:
-        return "mse"
+        return _squared_error(model.layers[-1])
     is_binary = n_classes == 2 or multi_label
     if label_smoothing:
         losses = keras.losses
         loss = losses.BinaryCrossentropy if is_binary else losses.CategoricalCrossentropy
         return loss(label_smoothing=label_smoothing)
     return "binary_crossentropy" if is_binary else "sparse_categorical_crossentropy"
+
+
+def _squared_error(scale: keras.layers.Layer) -> Any:
+    # Gradients of "mse" grow with the square of the unit. For labels with a standard deviation of
+    # 0.001 they are smaller than Adam's epsilon, and from 4e9 on their squares are infinite.
+    def squared_error(labels: Any, predictions: Any) -> Any:
+        deviation = keras.ops.cast(scale.kernel[0, 0], predictions.dtype)
+        return keras.losses.mean_squared_error(labels / deviation, predictions / deviation)
+
+    return squared_error

@@ -135,8 +135,8 @@ def transformer_classifier(
     # The optimizer tracks the variable, so that a checkpoint contains it.
     optimizer.steps_per_epoch = schedule.steps_per_epoch
     optimizer.exclude_from_weight_decay(var_names=["bias", "embeddings", "gamma", "beta"])
-    loss, metric = loss_of(n_classes, multi_label=multi_label), metric_of(n_classes, multi_label)
-    model.compile(optimizer=optimizer, loss=loss, metrics=[metric])
+    loss = loss_of(model, n_classes, multi_label=multi_label)
+    model.compile(optimizer=optimizer, loss=loss, metrics=[metric_of(n_classes, multi_label)])
     return model
 
 
