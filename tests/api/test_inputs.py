@@ -137,6 +137,8 @@ def test_columns_that_are_no_texts_or_no_labels_are_refused(
         (None, [1], "no texts and 1 labels"),
         (["a", "b"], np.eye(2), r"labels must have one value.*\(2, 2\)"),
         (pd.DataFrame({"text": ["a"]}), [1], "texts must .* one column of texts, which"),
+        ("ab", [1, 0], "texts must be a list .* received a str"),
+        (["a", "b"], {1: 0, 2: 1}, "labels must be a list .* received a dict"),
     ],
 )
 def test_texts_and_labels_that_are_no_rows_are_refused(texts: Any, labels: Any, says: str) -> None:

@@ -212,6 +212,12 @@ def frame_of_lists(
 
     from tuning.targets.kinds import KINDS
 
+    for name, values in (("texts", texts), ("labels", labels)):
+        if isinstance(values, str | Mapping):  # Its letters or keys would be the values.
+            raise ArgumentError(
+                f"{name} must be a list with one value for each row; received a"
+                f" {type(values).__name__}."
+            )
     _require_order(texts, labels)
     if labels is not None:
         is_exclusive = KINDS[kind].is_exclusive

@@ -29,6 +29,8 @@ REACH = {
     "tanh": (-1, 1),
     "softsign": (-1, 1),
     "relu": (0, math.inf),
+    "softplus": (0, math.inf),
+    "exponential": (0, math.inf),
 }
 
 
