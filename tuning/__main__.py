@@ -1,6 +1,14 @@
 """The entry point of `python -m tuning`."""
 
-from tuning.cli.app import main
+import sys
+
+from tuning.commands import INTERRUPTED
 
 if __name__ == "__main__":
-    main()
+    try:
+        from tuning.cli.app import main
+
+        main()
+    except KeyboardInterrupt:  # The command has not begun: its imports take most of a second.
+        sys.stderr.write(f"{INTERRUPTED}\n")
+        sys.exit(130)

@@ -42,6 +42,7 @@ REQUIREMENTS = {"postgres": "psycopg[binary]>=3.2,<4", "ray": "ray>=2.60,<3"}
 PLACES_OF_DATA = ("data", "data_dir", "validation", "test")
 _PACKAGE = Path(__file__).parent
 DEFAULT_RESULTS = Path("results")
+INTERRUPTED = "Interrupted. Type the same command again to go on."
 # The commands of a study that read its export alone.
 WITHOUT_STORAGE = ("predict", "serve")
 _place: dict[str, object] = {}  # The flags with which the command that runs finds its study.

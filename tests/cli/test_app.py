@@ -5,11 +5,13 @@ import json
 import os
 import pty
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
@@ -90,6 +92,31 @@ def test_value_error_of_a_bug_is_not_shown_as_a_mistake_of_the_user(
     monkeypatch.setattr("tuning.report.page.write_report", fails)
     with pytest.raises(ValueError, match="shapes must be equal"):
         run_cli("report", "--study", "s")
+
+
+@pytest.mark.parametrize(("reason", "n_lines"), [((), 1), (("paused",), 0)])
+def test_interrupt_is_one_line_unless_the_search_has_said_it(
+    reason: tuple[str, ...], n_lines: int, run_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt(*reason)
+
+    monkeypatch.setattr("tuning.study.prepare.prepare_search", interrupted)
+    ran = run_cli("data-card")
+    assert ran.code == 130
+    assert ran.err.count("Type the same command again") == len(ran.err.splitlines()) == n_lines
+
+
+def test_interrupt_of_the_imports_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "tuning.cli.app", SimpleNamespace(main=interrupted))
+    with pytest.raises(SystemExit, match="130"):
+        runpy.run_module("tuning", run_name="__main__")
+    assert "Type the same command again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["export-best", "report"])

@@ -25,9 +25,9 @@ import typer
 from tuning.api.comparison import compare
 from tuning.api.search import tune
 from tuning.api.study import Study, load_study
-from tuning.commands import DEFAULT_RESULTS, VARIABLES, use_place
+from tuning.commands import DEFAULT_RESULTS, INTERRUPTED, VARIABLES, use_place
 from tuning.config import Data, Limits, Workers
-from tuning.display.console import warn
+from tuning.display.console import error_console, warn
 
 GROUPS = {"Data": Data, "Limits": Limits, "Workers": Workers}
 KINDS = {
@@ -184,15 +184,28 @@ def _arguments(options: Sequence[Option], values: Mapping[str, Any]) -> dict[str
     return arguments
 
 
-def _named(run: Any, function: Callable[..., Any], options: Sequence[Option]) -> Any:
+def _named(
+    call: Callable[..., None], function: Callable[..., Any], options: Sequence[Option]
+) -> Any:
+    def run(**values: Any) -> None:
+        try:
+            call(**values)
+        except KeyboardInterrupt as interrupt:
+            # typer ends with status 130 and without a word. `end_script` gives a reason, because
+            # the search has printed a sentence.
+            if not interrupt.args:
+                error_console.print(INTERRUPTED)
+            raise
+
+    named: Any = run
     parsed = docstring_parser.parse(inspect.getdoc(function) or "")
-    run.__name__, run.function = function.__name__, function
+    named.__name__, named.function = function.__name__, function
     parts = filter(None, [parsed.short_description, parsed.long_description])
-    run.__doc__ = "\n\n".join(parts).replace("`", "")
+    named.__doc__ = "\n\n".join(parts).replace("`", "")
     parameters = [option.as_parameter() for option in options]
-    run.__signature__ = inspect.Signature(parameters)
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run
+    named.__signature__ = inspect.Signature(parameters)
+    named.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return named
 
 
 def with_flags(app: typer.Typer, words: Sequence[str]) -> list[str]:

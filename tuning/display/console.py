@@ -53,7 +53,7 @@ def end_script() -> None:
     # The user of a notebook chooses the next cell.
     if not console.is_jupyter:
         # Python ends a script by SIGINT only for KeyboardInterrupt itself, not for a subclass.
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("the trainings are paused")
 
 
 def print_texts(*texts: str, shown: Console = console) -> None:
