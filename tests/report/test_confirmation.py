@@ -16,12 +16,11 @@ from tests.confirmations import (
     pruned,
     with_repeats,
 )
-from tuning.confirmation.plan import plan_confirmation
+from tuning.confirmation.plan import larger_share, plan_confirmation
 from tuning.confirmation.rounds import Confirmation, Purpose
 from tuning.evaluation.statistics import Interval
 from tuning.report.confirmation import (
     finalist_rows,
-    larger_share,
     missed_sentences,
     plan,
     sentences,

@@ -4,6 +4,7 @@ expected cost, and the repeats for ensembles and on random splits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import replace
 
@@ -97,6 +98,28 @@ def expected_cost(confirmation: Confirmation, *, n_workers: int) -> tuple[int, f
         seconds += sum(f.seconds for f, _ in due) / min(n_workers, len(due))
         planned, due = planned.advance()
     return n_trainings, seconds, planned.spent_seconds
+
+
+def larger_share(confirmation: Confirmation) -> int:
+    """Return a budget for `confirm` that leaves at least half of the search's time after the seeds
+    that are not trained yet.
+    """
+    remaining = [finalist for finalist in confirmation.finalists if finalist.is_remaining]
+    missing = missing_seconds(remaining, confirmation.seeds[confirmation.rounds :])
+    seconds = confirmation.search_seconds
+    return math.ceil(confirmation.share + (missing / seconds if seconds else 0.0) + 0.5)
+
+
+def further_seeds(confirmation: Confirmation) -> dict[str, int]:
+    """Return the options with which `confirm` trains the finalists on further seeds; none if it
+    does so without options, because the confirmation is not over.
+    """
+    if not confirmation.is_over:
+        return {}
+    if confirmation.is_short:
+        return {"share": larger_share(confirmation)}
+    longer = replace(confirmation, seeds=[*confirmation.seeds, max(confirmation.seeds) + 1])
+    return {"seeds": len(longer.seeds), "share": larger_share(longer)}
 
 
 def with_repeats(finalists: list[Finalist], earlier: list[Finalist]) -> list[Finalist]:

@@ -20,7 +20,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from tuning.commands import typed
 from tuning.config import SPLITS, exceeded, is_keras_file
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.plan import trained_of
@@ -204,13 +203,11 @@ def choose_members(
     labels = np.concatenate([corpus.split(name).labels for name in names])
     repeats = _kept_repeats(chosen, shape=(len(labels), corpus.target.width), warn=warn)
     if not any(repeat.trial == number for repeat in repeats):
-        confirmation = chosen.confirmation
-        seeds = len(confirmation.seeds) + 1
-        more = typed("confirm", **chosen.study.place, seeds=seeds)
         raise StudyError(
             "An ensemble must have predictions of the confirmed best; the confirmation of"
             f" {chosen.study.name!r} has kept those of {len(repeats)} repeats, and none of trial"
-            f" {number}. Type `{more}` to train one more seed and keep its predictions."
+            f" {number}. {chosen.study.confirm_remedy} to train further seeds and keep their"
+            " predictions."
         )
     ensemble = choose_ensemble(
         repeats,

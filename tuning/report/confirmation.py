@@ -10,13 +10,12 @@ from scipy import stats
 
 from tuning.commands import typed
 from tuning.confirmation.estimates import Estimates
-from tuning.confirmation.plan import expected_cost
+from tuning.confirmation.plan import expected_cost, larger_share
 from tuning.confirmation.rounds import (
     MIN_CHANGE,
     MIN_ROUNDS,
     Confirmation,
     Finalist,
-    missing_seconds,
 )
 from tuning.evaluation.statistics import LEVEL, Verdict
 from tuning.metrics import is_ahead, metric_text, n_decimals, sign
@@ -51,16 +50,6 @@ def plan(confirmation: Confirmation, *, n_workers: int) -> str:
     )
     seeds = counted_seeds(len(confirmation.seeds), "fresh", is_resplit=confirmation.is_resplit)
     return f"Confirming {names} on up to {seeds}: {trainings}{budget}."
-
-
-def larger_share(confirmation: Confirmation) -> int:
-    """Return a budget for `confirm` that leaves at least half of the search's time after the seeds
-    that are not trained yet.
-    """
-    remaining = [finalist for finalist in confirmation.finalists if finalist.is_remaining]
-    missing = missing_seconds(remaining, confirmation.seeds[confirmation.rounds :])
-    seconds = confirmation.search_seconds
-    return math.ceil(confirmation.share + (missing / seconds if seconds else 0.0) + 0.5)
 
 
 def counted_seeds(n: int, kind: str, *, is_resplit: bool) -> str:

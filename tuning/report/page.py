@@ -19,6 +19,7 @@ from tuning.atomic_io import write_text
 from tuning.commands import typed
 from tuning.config import weights_text
 from tuning.confirmation.estimates import Estimates, estimate
+from tuning.confirmation.plan import larger_share
 from tuning.confirmation.rounds import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.predictions import Predictions, columns_of
@@ -30,7 +31,7 @@ from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import DataCard
 from tuning.metrics import Metric, metric_of
 from tuning.report import costs, quality
-from tuning.report.confirmation import finalist_rows, larger_share, missed_sentences
+from tuning.report.confirmation import finalist_rows, missed_sentences
 from tuning.report.figures import report_figures
 from tuning.report.html_parts import WIDTHS, narrow, plot_html, plotly_script, table
 from tuning.report.labels import labels_to_check

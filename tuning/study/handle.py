@@ -16,6 +16,7 @@ import optuna
 from tuning.atomic_io import read_json
 from tuning.commands import of_study, typed
 from tuning.config import StudyConfig
+from tuning.confirmation.plan import further_seeds
 from tuning.confirmation.rounds import Confirmation
 from tuning.documents import unstructure
 from tuning.errors import StorageError
@@ -97,11 +98,14 @@ class StudyHandle:
 
     @property
     def confirm_remedy(self) -> str:
-        """What confirms the study. A longer search is followed by a confirmation."""
+        """What confirms the study, or trains further seeds and keeps their predictions. A longer
+        search is followed by a confirmation.
+        """
         least = least_complete(is_of_comparison=self.is_of_comparison)
         if self.confirmation is None and self.summary.n_confirmable < least:
             return longer_search(self.place, is_of_comparison=self.is_of_comparison)
-        return f"Type `{typed('confirm', **self.place)}`"
+        options = further_seeds(self.confirmation) if self.confirmation else {}
+        return f"Type `{typed('confirm', **self.place, **options)}`"
 
     @cached_property
     def test_scores(self) -> TestDocument | None:
