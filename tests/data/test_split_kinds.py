@@ -407,7 +407,8 @@ def test_one_file_for_two_splits_is_refused(tmp_path: Path, same: str, other: st
     files = {"data": path, "validation": str(tmp_path / "v.csv")}
     shutil.copy(path, files["validation"])
     files[same] = f"{Path(files[other]).parent}/../{tmp_path.name}/{Path(files[other]).name}"
-    with pytest.raises(DataError, match=f"{same} must be another file than {other}; both are"):
+    words = f"{same} must be another file than {other}; both are .* Name the file of each, or"
+    with pytest.raises(DataError, match=words):
         prepared(tmp_path, DataConfig(**files))
 
 

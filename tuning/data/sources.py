@@ -164,8 +164,8 @@ def _with_files(
         other = places.setdefault(Path(path).expanduser().resolve(), name)
         if other != name:
             raise DataError(
-                f"{name} must be another file than {other}; both are {path}. Leave {name} out, and"
-                " its rows are drawn from data."
+                f"{name} must be another file than {other}; both are {path}. Name the file of each,"
+                f" or leave {name} out of a new study, which draws its rows from data."
             )
         for column in columns:
             if column not in of_split[name].frame:
