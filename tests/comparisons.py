@@ -12,8 +12,9 @@ from tests.stored_documents import RECORD
 from tuning.atomic_io import write_json
 from tuning.documents import unstructure, write
 from tuning.evaluation.statistics import mean_interval
-from tuning.report.spaces import SpaceResult, study_name
+from tuning.report.spaces import SpaceResult
 from tuning.results import ResultsDir, StudyDir
+from tuning.study.coordinators import study_name
 from tuning.study.storage import close_study, open_storage
 
 SMALL = [0.001, -0.001, 0.0, 0.0, 0.0]

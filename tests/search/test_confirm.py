@@ -164,7 +164,7 @@ def test_confirmation_of_a_comparison_needs_one_trial(
         vars(study)["summary"] = replace(known, trials=known.trials[:1])
         assert f"`{remedy}" in study.confirm_remedy
     monkeypatch.setattr(confirming, "summarize", lambda *_, **__: nothing)
-    with pytest.raises(StudyError, match=r"1 completed trial or more.* `make compare` more min"):
+    with pytest.raises(StudyError, match=r"1 completed trial or more.* `make compare STUDY=s MIN"):
         run(copied)
 
 

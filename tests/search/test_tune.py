@@ -423,7 +423,7 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
         (
             SearchEnd.TIMEOUT,
             {TOTAL_SECONDS: 60.0},
-            "must have 1 completed trial .* has 0. Give `make compare` more minutes",
+            "must have 1 completed trial .* has 0. Type `make compare STUDY=both MINUTES=N` with",
         ),
         (SearchEnd.INTERRUPTED, {}, None),
     ],
@@ -431,7 +431,7 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
 def test_search_that_cannot_be_confirmed_says_why(
     ended: SearchEnd, attributes: dict[str, float], reason: str | None, tmp_path: Path
 ) -> None:
-    study = optuna.create_study(direction="maximize")
+    study = optuna.create_study(study_name="both-reviews", direction="maximize")
     for name, value in attributes.items():
         study.set_user_attr(name, value)
     session = session_of(study, CONFIG, SPACE, ResultsDir(tmp_path))

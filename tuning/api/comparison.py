@@ -261,8 +261,9 @@ def compare(
     """
     import_optuna()
     from tuning.report.page import write_report
-    from tuning.report.spaces import comparisons, space_results, study_name
+    from tuning.report.spaces import comparisons, space_results
     from tuning.search import tune as searching
+    from tuning.study.coordinators import study_name
     from tuning.study.handle import StudyHandle
 
     require_trackers(log_to)

@@ -17,8 +17,9 @@ from tuning.evaluation.statistics import Interval, Verdict, as_shown, mean_inter
 from tuning.metrics import metric_text, sign
 from tuning.report.confirmation import counted_seeds
 from tuning.report.tables import size_text
-from tuning.results import ResultsDir, StudyDir, safe_name
+from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import short_name
+from tuning.study.coordinators import study_name
 from tuning.study.handle import StudyHandle
 from tuning.study.study import StudyRecord, read_record
 from tuning.study.trials import attributes_of, busy_seconds, seconds_of, value_of
@@ -70,10 +71,6 @@ class SpaceResult:
         # Equal differences do not say what other seeds or rows would give.
         is_same = lead.high - lead.low < MIN_CHANGE and lead.verdict() is not Verdict.UNCLEAR
         return replace(lead, low=math.nan, high=math.nan) if is_same else lead
-
-
-def study_name(comparison: str, space: str) -> str:
-    return f"{comparison}-{safe_name(short_name(space))}"
 
 
 def comparison_of(record: StudyRecord) -> str | None:

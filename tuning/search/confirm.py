@@ -120,7 +120,7 @@ def _open_session(
 
     with finished.opened() as study, storage_errors(finished.storage_url):
         summary = summarize(study, metric=config.metric)
-        require_finished(summary, folder, is_of_comparison=finished.is_of_comparison)
+        require_finished(summary, folder, comparison=finished.comparison)
         require_same_encoders(finished.record, doing=doing)
         with (
             study_lock(folder),
@@ -185,7 +185,7 @@ def train_others(finished: StudyHandle, *, subscribers: Sequence[Subscriber]) ->
         return _Repeats(session, confirmation, Purpose.ENSEMBLE).run()
 
 
-def require_finished(summary: Summary, folder: StudyDir, *, is_of_comparison: bool = False) -> None:
+def require_finished(summary: Summary, folder: StudyDir, *, comparison: str | None = None) -> None:
     n_running = summary.counts["running"] - summary.n_paused
     if n_running:
         raise StudyError(
@@ -194,10 +194,10 @@ def require_finished(summary: Summary, folder: StudyDir, *, is_of_comparison: bo
             " the other machines."
         )
     has_begun = folder.confirmation_path.exists()  # Then it may continue.
-    least = 1 if has_begun else least_complete(is_of_comparison=is_of_comparison)
+    least = 1 if has_begun else least_complete(is_of_comparison=comparison is not None)
     n_complete = summary.n_confirmable
     if n_complete < least:
-        more = longer_search({"study": summary.study}, is_of_comparison=is_of_comparison)
+        more = longer_search({"study": summary.study}, comparison=comparison)
         raise StudyError(
             f"A confirmation must have {counted(least, 'completed trial')} or more, trained here;"
             f" {summary.study!r} has {n_complete}. {more}."

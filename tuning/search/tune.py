@@ -45,8 +45,8 @@ from tuning.study.coordinators import (
     SEARCHED_SECONDS,
     TOTAL_SECONDS,
     Coordinators,
+    comparison_of,
     identify,
-    is_of_comparison,
     requested_n_trials,
     searched_seconds,
     set_n_trials,
@@ -212,9 +212,9 @@ def _left(
 def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:
     if outcome.ended == SearchEnd.INTERRUPTED:
         return None
-    is_timed = is_of_comparison(session.study)
+    comparison = comparison_of(session.study, session.config.space)
     try:
-        require_finished(outcome.summary, session.folder, is_of_comparison=is_timed)
+        require_finished(outcome.summary, session.folder, comparison=comparison)
     except StudyError as refusal:
         session.notify(NotConfirmed(str(refusal)))
         return None

@@ -31,7 +31,8 @@ from optuna.trial import FrozenTrial
 from tuning import documents
 from tuning.config import require_positive
 from tuning.errors import StudyError
-from tuning.results import StudyDir
+from tuning.results import StudyDir, safe_name
+from tuning.spaces.files import short_name
 from tuning.study.optuna_internals import storage_of
 from tuning.study.storage import storage_lock
 from tuning.study.trials import attributes_of, trial_seconds
@@ -239,6 +240,16 @@ def is_of_comparison(study: optuna.Study) -> bool:
     trials does not show this: at its end, such a search replaces it by that of its trials.
     """
     return TOTAL_SECONDS in study.user_attrs
+
+
+def study_name(comparison: str, space: str) -> str:
+    return f"{comparison}-{safe_name(short_name(space))}"
+
+
+def comparison_of(study: optuna.Study, space: str) -> str | None:
+    """Return the name of the comparison that has searched the study; None without one."""
+    ending = study_name("", space)
+    return study.study_name.removesuffix(ending) if is_of_comparison(study) else None
 
 
 def searched_seconds(study: optuna.Study) -> float:

@@ -26,7 +26,7 @@ from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION
 from tuning.results import ResultsDir, StudyDir, staged
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
-from tuning.study.coordinators import Heartbeat, heartbeats_of, is_of_comparison
+from tuning.study.coordinators import Heartbeat, comparison_of, heartbeats_of
 from tuning.study.storage import close_study
 from tuning.study.study import StudyRecord, load_study, read_record, recorded_space
 from tuning.study.summary import (
@@ -87,9 +87,10 @@ class StudyHandle:
         return Confirmation.load(self.folder)
 
     @cached_property
-    def is_of_comparison(self) -> bool:
+    def comparison(self) -> str | None:
+        """The name of the comparison that has searched the study; None without one."""
         with self.opened() as study:
-            return is_of_comparison(study)
+            return comparison_of(study, self.config.space)
 
     @property
     def place(self) -> dict[str, object]:
@@ -101,9 +102,9 @@ class StudyHandle:
         """What confirms the study, or trains further seeds and keeps their predictions. A longer
         search is followed by a confirmation.
         """
-        least = least_complete(is_of_comparison=self.is_of_comparison)
+        least = least_complete(is_of_comparison=self.comparison is not None)
         if self.confirmation is None and self.summary.n_confirmable < least:
-            return longer_search(self.place, is_of_comparison=self.is_of_comparison)
+            return longer_search(self.place, comparison=self.comparison)
         options = further_seeds(self.confirmation) if self.confirmation else {}
         return f"Type `{typed('confirm', **self.place, **options)}`"
 

@@ -179,10 +179,11 @@ def least_complete(*, is_of_comparison: bool) -> int:
     return 1 if is_of_comparison else MIN_COMPLETE
 
 
-def longer_search(place: Mapping[str, object], *, is_of_comparison: bool) -> str:
+def longer_search(place: Mapping[str, object], *, comparison: str | None) -> str:
     """Return the clause about what gives the study at `place` further trials."""
-    if is_of_comparison:
-        return f"Give `{typed('compare')}` more minutes"
+    if comparison is not None:
+        longer = typed("compare", **{**place, "study": comparison}, minutes="N")
+        return f"Type `{longer}` with a larger number"
     return f"Type `{typed('tune', **place, n_trials='N')}` with a larger number or more time"
 
 
