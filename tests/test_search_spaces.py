@@ -95,10 +95,12 @@ def test_space_is_documented_complete_and_stored(path: Path) -> None:
     assert again.fingerprint == space.fingerprint
 
 
-def test_table_of_the_readme_has_every_space() -> None:
+@every_file
+def test_table_of_the_readme_has_the_space(path: Path) -> None:
     readme = (ROOT / "search_spaces" / "README.md").read_text()
     named = re.findall(r"^\| `(\w+\.py)` \|", readme, re.MULTILINE)
-    assert sorted(named) == [path.name for path in FILES]
+    assert named.count(path.name) == 1
+    assert {*named} <= {other.name for other in FILES}
 
 
 @every_file
