@@ -1,5 +1,6 @@
 """The report's page and its tables."""
 
+import inspect
 import re
 import shlex
 import shutil
@@ -17,6 +18,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
+import tuning
 from tests.browser import Browser
 from tests.commands import Ran
 from tests.comparisons import confirmed, unconfirmed
@@ -34,7 +36,7 @@ from tuning.report.next_ranges import Advice, advise, declarations
 from tuning.report.page import Measured, write_report
 from tuning.report.page import page as page_of
 from tuning.report.sentences import verdict
-from tuning.report.tables import best_rows, record_rows, trial_rows, trials_table
+from tuning.report.tables import NO_FLAGS, best_rows, record_rows, trial_rows, trials_table
 from tuning.results import ResultsDir
 from tuning.search.tune import Budget, Outcome
 from tuning.spaces.hyperparameters import distributions, suggest
@@ -697,6 +699,10 @@ def test_command_of_the_report_has_every_setting(
     made = with_parts(again, folder, splits=splits, min_texts=min_texts, folds=folds)
     assert made == config
     assert budget.n_trials == 7
+
+
+def test_setting_without_a_flag_is_no_parameter_of_tune() -> None:
+    assert not {*inspect.signature(tuning.tune).parameters} & {*NO_FLAGS, *UNCHANGED}
 
 
 @pytest.mark.parametrize(("parts", "min_texts"), [(4, None), (1, 100_001), (8, 12_500)])
