@@ -17,6 +17,7 @@ from tests.paths import ROOT
 from tests.snippets import DOCUMENTS, RESULTS, SPACES, snippets
 from tuning.cli.app import app
 from tuning.cli.derive import variables_of
+from tuning.inference.runtimes import FORMATS
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import declare
@@ -212,6 +213,12 @@ def test_files_of_an_export_are_the_documented_ones() -> None:
     written = [path.relative_to(folder) for path in files if path.is_file()]
     assert Path("best/saved_model/saved_model.pb") in written
     assert [path for path in written if not is_documented(f"s/{path.as_posix()}")] == []
+
+
+@pytest.mark.parametrize("page", ["docs/exports.md", "docs/transformers.md", "results/README.md"])
+def test_every_format_of_an_export_is_documented(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert [known.path for known in FORMATS.values() if known.path not in text] == []
 
 
 def test_every_path_of_the_code_is_in_the_results_layout() -> None:

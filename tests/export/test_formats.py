@@ -139,6 +139,13 @@ def baseline(reviews: Reviews) -> Source:
     return source_of(build("baseline", 0.0, 2), reviews.corpus)
 
 
+def test_format_without_a_writer_is_a_bug(tmp_path: Path) -> None:
+    """An `ExportError` would leave the format out of each export."""
+    source: Any = None
+    with pytest.raises(KeyError):
+        write_format("other", source, tmp_path / "model.other")
+
+
 def write_onnx(source: Source, folder: Path) -> None:
     formats._write_vocabularies(folder, source)
     write_format("onnx", source, folder / "model.onnx")

@@ -20,7 +20,7 @@ from tuning.evaluation.test_split import (
     threshold_sentences,
 )
 from tuning.export.manifest import FullManifest, MeasuredFormat
-from tuning.inference.runtimes import FORMATS, TOKEN_IDS
+from tuning.inference.runtimes import FORMATS, TOKEN_IDS, package_of
 from tuning.inputs.kinds import kinds_in, takes_raw_text
 from tuning.metrics import metric_text
 from tuning.spaces.ranges import value_text
@@ -29,14 +29,6 @@ from tuning.text import visible
 
 TAGS = {"model.keras": "keras", "model.onnx": "onnx", "model.tflite": "tflite"}
 HUB_METRICS = ("accuracy", "f1")  # Metrics whose names the Hugging Face Hub knows.
-PACKAGES = {
-    "tensorflow": "tensorflow",
-    "keras": "keras",
-    "onnxruntime": "onnxruntime",
-    "ai_edge_litert": "ai-edge-litert",
-    "keras_hub": "keras-hub",
-    "tokenizers": "tokenizers",
-}
 FORMAT_COLUMNS = (
     "format",
     "input",
@@ -54,7 +46,7 @@ def format_rows(manifest: FullManifest) -> list[list[str]]:
         [
             name,
             measured.takes,
-            ", ".join(PACKAGES[module] for module in measured.needs),
+            ", ".join(map(package_of, measured.needs)),
             f"{measured.bytes / 1e6:.1f}",
             f"{measured.max_difference:.1e}",
             f"{measured.latency_ms:.2f}",
@@ -97,7 +89,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
                 name,
                 _snippet(measured),
                 # The versions are those of the parity check.
-                [f"{PACKAGES[m]} {manifest.versions[PACKAGES[m]]}" for m in measured.needs],
+                [f"{each} {manifest.versions[each]}" for each in map(package_of, measured.needs)],
             )
             for name, measured in formats.items()
         ],

@@ -22,7 +22,7 @@ from tuning.inputs.contract import ModelInput
 from tuning.processes import ChildFailed, run_child
 from tuning.targets.target import Array, Target
 
-RUNTIMES = ("tensorflow", "keras", "keras_hub", "onnxruntime", "ai_edge_litert")
+RUNTIMES = {"keras_hub", *(module for known in FORMATS.values() for module in known.needs)}
 # Packages that no format may need.
 TRAINING = ("onnx", "tf2onnx", "optuna", "keras_tuner")
 # Texts of every parity check, beside those of the test split.

@@ -159,11 +159,12 @@ def write_format(format_name: str, source: Source, path: Path) -> None:
         "litert": _write_litert,
         "litert_int8": partial(_write_litert, optimizations=[tf.lite.Optimize.DEFAULT]),
     }
+    write = writers[format_name]  # A format without a writer is a bug, and not left out.
     try:
         with warnings.catch_warnings():
             # Keras warns that `.h5` is a legacy format. The notebook uses this format.
             warnings.simplefilter("ignore")
-            writers[format_name](source, path)
+            write(source, path)
     # A full disk is no fault of the format. It ends the export, and an ExportError would only leave
     # this format out.
     except OSError:

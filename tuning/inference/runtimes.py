@@ -182,11 +182,16 @@ def _only(outputs: Mapping[str, Any]) -> Any:
     return output
 
 
+def package_of(module: str) -> str:
+    """Return the name under which pip installs a module of a format."""
+    return module.split(".", maxsplit=1)[0].replace("_", "-")
+
+
 def _runtime(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.split(".", maxsplit=1)[0].replace("_", "-")
+        package = package_of(module)
         is_extra = module in ("keras_hub", "tokenizers")
         command = install("pretrained") if is_extra else pip_install(package)
         raise ExportError(
