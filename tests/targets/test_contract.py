@@ -3,6 +3,7 @@ split, and the way of each kind through the commands.
 """
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,8 +21,11 @@ import tensorflow as tf
 
 import tuning
 from tests.commands import Ran
+from tests.export.models import TARGETS
 from tests.numbered import scores_of
-from tuning.config import DataConfig, StudyConfig, TrainConfig
+from tests.paths import ROOT
+from tuning.cli.derive import descriptions
+from tuning.config import Data, DataConfig, StudyConfig, TrainConfig
 from tuning.data.sources import Reviews, load_reviews
 from tuning.data.splits import SplitReviews, split_reviews
 from tuning.errors import ArgumentError, SpaceBug
@@ -70,6 +74,13 @@ def read(kind: str) -> LabelColumn:
 
 def test_every_kind_is_in_these_tests() -> None:
     assert KINDS.keys() == COLUMNS.keys() == OUTPUTS.keys()
+    assert {"classes", *(target.kind for target in TARGETS.values())} == {*KINDS}
+
+
+@every_kind
+def test_kind_is_described(kind: str) -> None:
+    assert f"\n| `{kind}`" in (ROOT / "docs" / "data.md").read_text()
+    assert re.search(rf"\b{kind}\b", descriptions(Data)["kind"])
 
 
 @every_kind
