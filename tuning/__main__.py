@@ -1,10 +1,11 @@
-"""The entry point of `python -m tuning`."""
+"""The entry point of `python -m tuning` and of the command `keras-text-tuning`."""
 
 import sys
 
 from tuning.commands import INTERRUPTED
 
-if __name__ == "__main__":
+
+def run() -> None:
     try:
         from tuning.cli.app import main
 
@@ -12,3 +13,7 @@ if __name__ == "__main__":
     except KeyboardInterrupt:  # The command has not begun: its imports take most of a second.
         sys.stderr.write(f"{INTERRUPTED}\n")
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()
