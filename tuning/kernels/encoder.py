@@ -181,12 +181,8 @@ class Operations:
         self._gradients.close()
         self._memory.clear()
 
-    def _bits(self, shape: Sequence[int]) -> Any:
-        """Return an array for numbers in bfloat16."""
-        return self._memory.array(tuple(shape), np.dtype(np.uint16))
-
-    def _floats(self, shape: Sequence[int]) -> Array:
-        return self._memory.array(tuple(shape), np.dtype(np.float32))
+    def _array(self, shape: tuple[int, ...], dtype: Any = BFLOAT16) -> Array:
+        return self._memory.array(shape, np.dtype(dtype))
 
     def _gradient(
         self,
@@ -207,19 +203,16 @@ class Operations:
 
         def forward(x: Array, bias: Array) -> list[Array]:
             n_texts, length, n_parts, n_heads, n_columns = x.shape
-            outputs = self._bits((n_parts, n_texts, n_heads, length, n_columns))
-            _in_parts(n_texts, lambda a, b, _: loops.heads(a, b, _of(x), bias, outputs))
-            return [outputs.view(BFLOAT16)]
+            outputs = self._array((n_parts, n_texts, n_heads, length, n_columns))
+            _in_parts(n_texts, loops.heads, [x, bias, outputs])
+            return [outputs]
 
         def backward(upstream: Array) -> list[Array]:
             n_parts, n_texts, n_heads, length, n_columns = upstream.shape
-            d_x = self._bits((n_texts, length, n_parts, n_heads, n_columns))
+            d_x = self._array((n_texts, length, n_parts, n_heads, n_columns))
             sums = np.zeros((PARTS, n_parts, n_heads, n_columns), np.float32)
-            _in_parts(
-                n_texts,
-                lambda a, b, part: loops.heads_gradient(a, b, _of(upstream), d_x, sums[part]),
-            )
-            return [d_x.view(BFLOAT16), sums.sum(0)]
+            _in_parts(n_texts, loops.heads_gradient, [upstream, d_x], sums)
+            return [d_x, sums.sum(0)]
 
         def run(x: tf.Tensor, bias: tf.Tensor) -> Any:
             n_texts, length, n_parts, n_heads, n_columns = x.shape
@@ -234,25 +227,18 @@ class Operations:
     ) -> tf.Tensor:
         """Return the attention weights after dropout."""
         uniform, rate = _uniform(dropout, scores)
+        numbers = np.float32(scale), np.float32(rate)
 
-        def forward(scores: Array, is_token: Any, uniform: Array) -> list[Array]:
-            weights = [self._bits(scores.shape) for _ in made]
-            numbers = np.float32(scale), np.float32(rate)
-            _in_parts(
-                len(scores),
-                lambda a, b, _: loops.attention(
-                    a, b, _of(scores), is_token, uniform, *numbers, weights[0], weights[-1]
-                ),
-            )
-            return [array.view(BFLOAT16) for array in weights]
+        def forward(scores: Array, is_token: Array, uniform: Array) -> list[Array]:
+            weights = [self._array(scores.shape) for _ in made]
+            given = scores, is_token, uniform, *numbers
+            _in_parts(len(scores), loops.attention, [*given, weights[0], weights[-1]])
+            return weights
 
-        def backward(upstream: Array, weights: Array, is_token: Any, uniform: Array) -> list[Array]:
-            d_scores, numbers = self._bits(weights.shape), (np.float32(scale), np.float32(rate))
-            given = _of(upstream), _of(weights), is_token, uniform, *numbers
-            _in_parts(
-                len(weights), lambda a, b, _: loops.attention_gradient(a, b, *given, d_scores)
-            )
-            return [d_scores.view(BFLOAT16)]
+        def backward(*given: Array) -> list[Array]:
+            d_scores = self._array(given[0].shape)
+            _in_parts(len(d_scores), loops.attention_gradient, [*given, *numbers, d_scores])
+            return [d_scores]
 
         # Without dropout there is one array of weights, otherwise a second one after dropout.
         made = [scores] * (2 if rate else 1)
@@ -275,16 +261,11 @@ class Operations:
         def forward(  # noqa: PLR0917 - `tf.numpy_function` passes positional arguments
             x: Array, bias: Array, residual: Array, gamma: Array, beta: Array, uniform: Array
         ) -> list[Array]:
-            outputs, normalized = self._floats(x.shape), self._floats(x.shape)
-            inverse, rounded = self._floats(x.shape[:1]), self._bits(x.shape)
-            given = _of(x), bias, residual, uniform, *numbers, gamma, beta
-            _in_parts(
-                len(x),
-                lambda a, b, _: loops.normalization(
-                    a, b, *given, normalized, inverse, outputs, rounded
-                ),
-            )
-            return [outputs, rounded.view(BFLOAT16), normalized, inverse]
+            outputs, normalized = (self._array(x.shape, np.float32) for _ in range(2))
+            inverse, rounded = self._array(x.shape[:1], np.float32), self._array(x.shape)
+            given = x, bias, residual, uniform, *numbers, gamma, beta
+            _in_parts(len(x), loops.normalization, [*given, normalized, inverse, outputs, rounded])
+            return [outputs, rounded, normalized, inverse]
 
         def backward(  # noqa: PLR0917
             d_outputs: Array,
@@ -294,16 +275,12 @@ class Operations:
             gamma: Array,
             uniform: Array,
         ) -> list[Array]:
-            d_x, d_residual = self._bits(normalized.shape), self._floats(normalized.shape)
-            sums = np.zeros((PARTS, 3, normalized.shape[1]), np.float32)
-            given = d_outputs, _of(d_rounded), normalized, inverse, uniform, numbers[0], gamma
-            _in_parts(
-                len(d_x),
-                lambda a, b, part: loops.normalization_gradient(
-                    a, b, *given, d_x, d_residual, sums[part]
-                ),
-            )
-            return [d_x.view(BFLOAT16), d_residual, *sums.sum(0)]
+            shape = normalized.shape
+            d_x, d_residual = self._array(shape), self._array(shape, np.float32)
+            sums = np.zeros((PARTS, 3, shape[1]), np.float32)
+            given = d_outputs, d_rounded, normalized, inverse, uniform, numbers[0], gamma
+            _in_parts(len(d_x), loops.normalization_gradient, [*given, d_x, d_residual], sums)
+            return [d_x, d_residual, *sums.sum(0)]
 
         def run(
             x: tf.Tensor, bias: tf.Tensor, residual: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
@@ -331,15 +308,14 @@ class Operations:
         """Return GELU of x + bias."""
 
         def forward(x: Array, bias: Array) -> list[Array]:
-            outputs = self._bits(x.shape)
-            _in_parts(len(x), lambda a, b, _: loops.gelu(a, b, _of(x), bias, is_exact, outputs))
-            return [outputs.view(BFLOAT16)]
+            outputs = self._array(x.shape)
+            _in_parts(len(x), loops.gelu, [x, bias, is_exact, outputs])
+            return [outputs]
 
         def backward(upstream: Array, x: Array, bias: Array) -> list[Array]:
-            d_x, sums = self._bits(x.shape), np.zeros((PARTS, len(bias)), np.float32)
-            given = _of(upstream), _of(x), bias, is_exact
-            _in_parts(len(x), lambda a, b, part: loops.gelu_gradient(a, b, *given, d_x, sums[part]))
-            return [d_x.view(BFLOAT16), sums.sum(0)]
+            d_x, sums = self._array(x.shape), np.zeros((PARTS, len(bias)), np.float32)
+            _in_parts(len(x), loops.gelu_gradient, [upstream, x, bias, is_exact, d_x], sums)
+            return [d_x, sums.sum(0)]
 
         def run(x: tf.Tensor, bias: tf.Tensor) -> Any:
             (outputs,) = _numpy(forward, [x, bias], like=[x])
@@ -348,11 +324,6 @@ class Operations:
             )
 
         return self._gradients.of(run)(x, tf.convert_to_tensor(bias))
-
-
-def _of(array: Array) -> Any:
-    """Return the bits of numbers in bfloat16, which Numba does not know."""
-    return array.view(np.uint16)
 
 
 def _numpy(
@@ -369,10 +340,12 @@ def _numpy(
     return results
 
 
-def _in_parts(n_rows: int, call: Callable[..., None]) -> None:
-    """Call a function with the ends of each part of the rows, and the number of the part."""
+def _in_parts(n_rows: int, loop: Callable[..., None], given: Sequence[Any], sums: Any = ()) -> None:
+    """Call a loop for each part of the rows, with its ends, what is given, and the part's sums."""
+    # Numba does not know bfloat16: a loop gets the bits of these numbers.
+    given = [x.view(np.uint16) if getattr(x, "dtype", None) == BFLOAT16 else x for x in given]
     ends = [n_rows * part // PARTS for part in range(PARTS + 1)]
-    run_parts([partial(call, *ends[part : part + 2], part) for part in range(PARTS)])
+    run_parts([partial(loop, *ends[k : k + 2], *given, *sums[k : k + 1]) for k in range(PARTS)])
 
 
 def _uniform(dropout: Any, x: tf.Tensor) -> tuple[tf.Tensor, float]:
