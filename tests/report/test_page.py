@@ -28,7 +28,7 @@ from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.documents import unstructure
 from tuning.evaluation.predictions import Predictions, column_of
-from tuning.evaluation.scores import ChosenThreshold, Mistake, TestDocument
+from tuning.evaluation.scores import ChosenThreshold, Mistake
 from tuning.evaluation.test_split import EVALUATIONS
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.data_card import DataCard
@@ -45,6 +45,7 @@ from tuning.spaces.ranges import Hyperparameter
 from tuning.study.coordinators import TOTAL_SECONDS
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import with_parts
+from tuning.study.study import StudyRecord
 from tuning.study.summary import summarize
 from tuning.targets.classes import Classes
 
@@ -217,16 +218,15 @@ def test_ranges_of_one_name_are_declared_in_their_own_scopes() -> None:
     ]
 
 
+def page_of_many(study: optuna.Study, record: StudyRecord = RECORD, **measured: Any) -> str:
+    summary, results = summarize(study, metric="val_accuracy"), Measured(**measured)
+    return page_of(study, summary, space=MANY_SPACE, record=record, card=CARD, measured=results)
+
+
 @pytest.mark.slow
 def test_page_of_500_trials_stays_below_8_megabytes() -> None:
     study = many_trials(1_000)  # 500 complete
-    text = page_of(
-        study,
-        summarize(study, metric="val_accuracy"),
-        space=MANY_SPACE,
-        record=replace(RECORD, config=StudyConfig(study="many")),
-        card=CARD,
-    )
+    text = page_of_many(study, replace(RECORD, config=StudyConfig(study="many")))
     assert "50 best trials" in text
     assert "Pruning saved up to" in text and "PRUNED=5 SHARE=1" in text
     assert len(text.encode()) < 8_000_000
@@ -246,9 +246,7 @@ def test_page_says_what_confirms_a_study_with_one_completed_trial(
     study = many_trials(2)
     for name, value in attributes.items():
         study.set_user_attr(name, value)
-    summary = summarize(study, metric="val_accuracy")
-    text = page_of(study, summary, space=MANY_SPACE, record=RECORD, card=CARD)
-    assert f"Not confirmed yet. {says}" in " ".join(text.split())
+    assert f"Not confirmed yet. {says}" in " ".join(page_of_many(study).split())
 
 
 REVIEW = "It broke after a week, and nobody answers. " * 40  # 320 words
@@ -359,25 +357,13 @@ def test_the_first_figure_is_of_the_metric_of_the_study(metric: str, shown: str)
     assert f"<p class=soft>{shown.capitalize()} on the 36 texts of the test split" in text
 
 
-def page_with_test_scores(study: optuna.Study, test: TestDocument) -> str:
-    return page_of(
-        study,
-        summarize(study, metric="val_accuracy"),
-        space=MANY_SPACE,
-        record=RECORD,
-        card=CARD,
-        measured=Measured(test=test),
-    )
-
-
 @pytest.mark.parametrize("has_threshold", [False, True])
 def test_the_first_figure_names_the_rule_of_the_models_without_the_threshold(
     has_threshold: bool,
 ) -> None:
     chosen = {"positive": ChosenThreshold(thresholds=(0.2,), criterion="f1")}
-    study = many_trials(6)
     test = replace(TEST_SCORES, chosen_thresholds=chosen if has_threshold else {})
-    text = page_with_test_scores(study, test)
+    text = page_of_many(many_trials(6), test=test)
     said = "with its own thresholds, the other models at 0.5." in text.partition("<h2>")[0]
     assert said is has_threshold
 
@@ -388,25 +374,18 @@ def test_page_counts_an_evaluation_of_an_export_that_was_killed_later() -> None:
     later = replace(look, when="2026-02-02")
     for n_times, words in ((1, "once: "), (2, f"2 times: {look.when}, 2026-02-02. The scores are")):
         study.set_user_attr(EVALUATIONS, [unstructure(each) for each in (look, later)[:n_times]])
-        text = page_with_test_scores(study, TEST_SCORES)
+        text = page_of_many(study, test=TEST_SCORES)
         assert f"Evaluated {words}" in text
     assert f"The scores are those of {look.when}." in text
 
 
 def test_mistakes_and_labels_to_check_name_a_text_without_labels() -> None:
-    study = many_trials(6)
     mistake = Mistake(label="", predicted="parcel", probability=0.9, text="a box")
     to_check = {"label": "parcel", "predicted": "", "probability": 0.1, "text": "it is late"}
-    text = page_of(
-        study,
-        summarize(study, metric="val_accuracy"),
-        space=MANY_SPACE,
-        record=RECORD,
-        card=CARD,
-        measured=Measured(
-            test=replace(TEST_SCORES, mistakes=[mistake]),
-            labels=(pd.DataFrame([to_check]), 1.0),
-        ),
+    text = page_of_many(
+        many_trials(6),
+        test=replace(TEST_SCORES, mistakes=[mistake]),
+        labels=(pd.DataFrame([to_check]), 1.0),
     )
     assert len(re.findall("<td[^>]*>no label<", text)) == 2
     assert re.findall('<option value="(.*?)">', text) == ["", "no label", "", "parcel"]
