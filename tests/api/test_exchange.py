@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.studies import CONFIG, SPACE
-from tuning.api.exchange import add, import_kerastuner, opened, read_study
+from tuning.api.exchange import add, import_kerastuner, read_study
 from tuning.config import StudyConfig
 from tuning.errors import StorageError, StudyError
 from tuning.results import ResultsDir
@@ -38,8 +38,8 @@ def create(tmp_path: Path, config: StudyConfig, space: SearchSpace = SPACE) -> R
 
 def take(results: ResultsDir, *trials: ForeignTrial, as_finished: bool = False) -> list[str]:
     url = results.storage_url(None)
-    with opened(StudyHandle(results, results.study("s"), url)) as target:
-        added = add(target, trials, source=SOURCE, as_finished=as_finished)
+    study = StudyHandle(results, results.study("s"), url)
+    added = add(study, trials, source=SOURCE, as_finished=as_finished)
     assert added.n_added + len([s for s in added.left_out if "left out" in s]) == len(trials)
     return added.left_out
 
@@ -246,5 +246,5 @@ def test_metric_that_differs_from_that_of_kerastuner_is_refused(
     space = replace(SPACE, hyperparameters=(*SPACE.hyperparameters, item))
     results = create(tmp_path, config, space)
     handle = StudyHandle(results, results.study("s"), results.storage_url(None))
-    with opened(handle) as target, pytest.raises(StudyError, match="study of another metric"):
-        import_kerastuner(target, tmp_path)
+    with pytest.raises(StudyError, match="study of another metric"):
+        import_kerastuner(handle, tmp_path)

@@ -4,10 +4,9 @@ finished trials; and a study's best configuration for KerasTuner and Optuna.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,23 +64,9 @@ class WarmStart:
     is_finished: bool = False
 
 
-@dataclass(frozen=True)
-class Target:
-    study: optuna.Study
-    space: SearchSpace
-    config: StudyConfig
-
-
-@contextlib.contextmanager
-def opened(study: StudyHandle) -> Iterator[Target]:
-    """Open a study to add trials to it, and lock it against searches of this machine."""
-    with study_lock(study.folder), storage_errors(study.storage_url), study.opened() as target:
-        yield Target(target, study.space, study.config)
-
-
-def import_kerastuner(target: Target, project: Path, *, as_finished: bool = False) -> WarmStart:
-    metric, kind = target.config.metric, target.config.data.kind
-    items = target.space.hyperparameters
+def import_kerastuner(study: StudyHandle, project: Path, *, as_finished: bool = False) -> WarmStart:
+    metric, kind = study.config.metric, study.config.data.kind
+    items = study.space.hyperparameters
     is_binary = next((item.default for item in items if item.name == "n_classes"), 2) == 2
     is_exclusive, ours, theirs = KINDS[kind].is_exclusive, "", ""
     if metric == ACCURACY and not is_exclusive:
@@ -97,24 +82,29 @@ def import_kerastuner(target: Target, project: Path, *, as_finished: bool = Fals
         )
     trials, left_out = read_project(project, metric=metric, sign=sign(metric), is_binary=is_binary)
     source = f"the KerasTuner project {project.absolute().name}"
-    return add(target, trials, source=source, as_finished=as_finished, left_out=left_out)
+    return add(study, trials, source=source, as_finished=as_finished, left_out=left_out)
 
 
 def import_optuna(
-    target: Target, study: optuna.Study | str, name: str | None = None, *, as_finished: bool = False
+    study: StudyHandle,
+    source: optuna.Study | str,
+    name: str | None = None,
+    *,
+    as_finished: bool = False,
 ) -> WarmStart:
-    if isinstance(study, str) == (name is None) or not isinstance(study, str | optuna.Study):
-        kind = "a URL" if isinstance(study, str) else f"{type(study).__name__} {study!r}"
+    if isinstance(source, str) == (name is None) or not isinstance(source, str | optuna.Study):
+        kind = "a URL" if isinstance(source, str) else f"{type(source).__name__} {source!r}"
         raise ArgumentError(
             "import_optuna must get an optuna.Study, or the URL of a storage and the name of a"
             f" study; received {kind} {'without' if name is None else 'with'} a name."
         )
-    ours = target.config, target.space
-    if isinstance(study, str):
-        trials = read_study(study, name or "", *ours, same_objectives=as_finished)
+    ours = study.config, study.space
+    if isinstance(source, str):
+        trials = read_study(source, name or "", *ours, same_objectives=as_finished)
     else:
-        trials, name = completed_trials(study, *ours, same_objectives=as_finished), study.study_name
-    return add(target, trials, source=f"the Optuna study {name}", as_finished=as_finished)
+        name = source.study_name
+        trials = completed_trials(source, *ours, same_objectives=as_finished)
+    return add(study, trials, source=f"the Optuna study {name}", as_finished=as_finished)
 
 
 def read_study(
@@ -204,14 +194,14 @@ def _best_epoch_of(trial: FrozenTrial) -> float | None:
     return epoch if epoch or "n_epochs" in attributes else None
 
 
-def enqueue(target: Target, configurations: Any) -> WarmStart:
-    items = target.space.hyperparameters
+def enqueue(study: StudyHandle, configurations: Any) -> WarmStart:
+    items = study.space.hyperparameters
     if isinstance(configurations, str | Path):
         path = Path(configurations).expanduser()
         trials, left_out = read_rows(path, items)
-        return add(target, trials, source=path.name, left_out=left_out)
+        return add(study, trials, source=path.name, left_out=left_out)
     trials, left_out = read_records(_records_of(configurations), items)
-    return add(target, trials, source="a list", left_out=left_out)
+    return add(study, trials, source="a list", left_out=left_out)
 
 
 def _records_of(configurations: Any) -> list[Mapping[str, Any]]:
@@ -237,7 +227,7 @@ def _records_of(configurations: Any) -> list[Mapping[str, Any]]:
 
 
 def add(
-    target: Target,
+    study: StudyHandle,
     trials: Sequence[ForeignTrial],
     *,
     source: str,
@@ -247,37 +237,39 @@ def add(
     """Queue configurations, which the study trains before it asks the sampler; or add trials with
     their scores as finished trials. `left_out` are sentences about trials that were not read.
     """
-    study, config = target.study, target.config
+    config, space = study.config, study.space
     if as_finished and any(len(trial.scores) != 1 + len(config.costs) for trial in trials):
         raise StudyError(
             "Finished trials must have a score for each objective of the study,"
             f" {', '.join([config.metric, *config.costs])}; those of {source} have another number"
             " of scores. Leave as_finished out to train their configurations here."
         )
-    trials_here = study.get_trials(deepcopy=False, states=KNOWN_STATES)
-    # A queued trial has fixed parameters only.
-    known = [trial.params or fixed_params_of(trial) for trial in trials_here]
     # A dictionary keeps the order of the names.
     n_added, sentences, unknown = 0, [*left_out], dict[str, None]()
-    for trial in trials:
-        try:
-            params = _new_params(trial, target.space, needs_all_values=as_finished)
-            if params in known:
-                raise SpaceError("the study has its configuration already.")
-        except SpaceError as error:
-            sentences.append(f"{trial.name} is left out: {error}")
-            continue
-        unknown |= dict.fromkeys(_unknown(trial, target.space))
-        if as_finished:
-            study.add_trial(_finished(trial, params, target, source=source))
-        else:
-            study.enqueue_trial(params, user_attrs={"imported": f"{trial.name} of {source}"})
-        known.append(params)
-        n_added += 1
+    # The lock keeps searches of this machine from the study.
+    with study_lock(study.folder), storage_errors(study.storage_url), study.opened() as opened:
+        trials_here = opened.get_trials(deepcopy=False, states=KNOWN_STATES)
+        # A queued trial has fixed parameters only.
+        known = [trial.params or fixed_params_of(trial) for trial in trials_here]
+        for trial in trials:
+            try:
+                params = _new_params(trial, space, needs_all_values=as_finished)
+                if params in known:
+                    raise SpaceError("the study has its configuration already.")
+            except SpaceError as error:
+                sentences.append(f"{trial.name} is left out: {error}")
+                continue
+            unknown |= dict.fromkeys(_unknown(trial, space))
+            if as_finished:
+                opened.add_trial(_finished(trial, params, study, source=source))
+            else:
+                opened.enqueue_trial(params, user_attrs={"imported": f"{trial.name} of {source}"})
+            known.append(params)
+            n_added += 1
+        summary = summarize(opened, metric=config.metric)
     if unknown:
         names = ", ".join(unknown)
         sentences.insert(0, f"The space does not have {names}: these values are not used.")
-    summary = summarize(study, metric=config.metric)
     n_trials = summary.n_taken + summary.counts["waiting"]
     return WarmStart(n_added, sentences, n_trials, as_finished)
 
@@ -313,11 +305,13 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
-def _finished(trial: ForeignTrial, params: Values, target: Target, *, source: str) -> FrozenTrial:
+def _finished(
+    trial: ForeignTrial, params: Values, study: StudyHandle, *, source: str
+) -> FrozenTrial:
     """Return a completed trial, whose training took no time here. If its best epoch is not known,
     the best epoch is the last epoch of the study's trials.
     """
-    config, space = target.config, target.space
+    config, space = study.config, study.space
     drawn = FixedTrial(params)
     suggest(drawn, space.hyperparameters)
     values, parts = from_params(params, space.hyperparameters), config.train.parts_per_epoch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from tuning.api.exchange import Target, WarmStart
+    from tuning.api.exchange import WarmStart
     from tuning.api.exports import Export
     from tuning.config import StudyConfig
     from tuning.confirmation.rounds import Confirmation
@@ -422,10 +422,8 @@ class Study:
         """
         from tuning.api import exchange
 
-        with self._opened() as target:
-            return exchange.import_kerastuner(
-                target, Path(project).expanduser(), as_finished=as_finished
-            )
+        path = Path(project).expanduser()
+        return exchange.import_kerastuner(self._read(), path, as_finished=as_finished)
 
     @plain_values
     def import_optuna(
@@ -451,9 +449,8 @@ class Study:
         """
         from tuning.api import exchange
 
-        with self._opened() as target:
-            other = source.optuna_study if isinstance(source, Study) else source
-            return exchange.import_optuna(target, other, name, as_finished=as_finished)
+        other = source.optuna_study if isinstance(source, Study) else source
+        return exchange.import_optuna(self._read(), other, name, as_finished=as_finished)
 
     def enqueue(
         self,
@@ -471,8 +468,7 @@ class Study:
         """
         from tuning.api import exchange
 
-        with self._opened() as target:
-            return exchange.enqueue(target, configurations)
+        return exchange.enqueue(self._read(), configurations)
 
     def export_hyperparameters(self, output: str | Path = ".") -> list[Path]:
         """Write the hyperparameters of the best trial as JSON for KerasTuner and for Optuna, and
@@ -487,11 +483,6 @@ class Study:
         from tuning.api.exchange import write_best_values
 
         return write_best_values(self._read(), output=Path(output).expanduser())
-
-    def _opened(self) -> AbstractContextManager[Target]:
-        from tuning.api.exchange import opened
-
-        return opened(self._read())
 
 
 def load_study(
