@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tuning.errors import SpaceError
 from tuning.inputs.texts import SplitTexts
+from tuning.spaces.models import takes_input
 
 if TYPE_CHECKING:
     import keras
@@ -44,12 +45,9 @@ def adapt_to_texts(model: keras.Model, texts: SplitTexts) -> None:
         for layer in _vectorizations(model)
         if layer in _adapted or is_empty(layer._lookup_layer)
     ]
-    inputs = {id(tensor) for tensor in getattr(model, "inputs", None) or []}
     for layer in layers:
-        takes_input = any(
-            id(tensor) in inputs for node in layer._inbound_nodes for tensor in node.input_tensors
-        )
-        if takes_input or (len(layers) == 1 and not (inputs and layer in model.layers)):
+        is_in_graph = getattr(model, "inputs", None) and layer in model.layers
+        if takes_input(model, layer) or (len(layers) == 1 and not is_in_graph):
             layer.adapt(_batches(texts))
             _adapted.add(layer)
     left = [layer for layer in _vectorizations(model) if is_empty(layer._lookup_layer)]
