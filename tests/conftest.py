@@ -35,8 +35,10 @@ from tuning.study.handle import StudyHandle
 
 # Messages name the commands of make, as under `make test`.
 os.environ.setdefault("MAKELEVEL", "1")
-# A busy machine would miss Hypothesis' deadline of 0.2 s.
-hypothesis.settings.register_profile("tests", deadline=None)
+# `make fuzz` draws new examples in each run. A busy machine would miss the deadline of 0.2 s.
+hypothesis.settings.register_profile(
+    "tests", derandomize="FUZZ_EXAMPLES" not in os.environ, deadline=None
+)
 hypothesis.settings.load_profile("tests")
 # Fixtures whose tests start worker processes.
 OF_WORKERS = {"setting", "copied", "finished", "pool", "run_tune"}

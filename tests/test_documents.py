@@ -121,12 +121,7 @@ def test_every_document_that_is_read_is_in_the_list() -> None:
 
 @pytest.mark.parametrize("kind", WRITTEN, ids=lambda kind: kind.__name__)
 def test_document_is_read_as_it_was_written(kind: type) -> None:
-    @settings(
-        derandomize=True,
-        deadline=None,
-        max_examples=15,
-        suppress_health_check=[*HealthCheck],
-    )
+    @settings(max_examples=15, suppress_health_check=[*HealthCheck])
     @given(WRITTEN[kind])
     def check(document: object) -> None:
         assert text_of(structure(json.loads(text_of(document)), kind)) == text_of(document)

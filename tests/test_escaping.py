@@ -62,12 +62,7 @@ texts = (
     | st.text(max_size=30)
     | st.lists(st.sampled_from(NASTY), min_size=2, max_size=3).map("".join)
 )
-nasty = settings(
-    derandomize=True,
-    deadline=None,
-    max_examples=150,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+nasty = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @nasty

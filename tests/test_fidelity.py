@@ -1,7 +1,7 @@
 """The parts of an epoch: their number, their batches and the evaluations."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tuning.fidelity import (
@@ -17,7 +17,6 @@ from tuning.fidelity import (
 POWERS = st.sampled_from([1, 2, 4, 32])
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.integers(1, 10**7), st.integers(1, 10**5))
 def test_parts_are_the_largest_power_of_two_that_fits(n_texts: int, min_texts: int) -> None:
     parts = parts_per_epoch(n_texts, min_texts=min_texts)
@@ -33,7 +32,6 @@ def test_evaluations_are_at_doubling_parts_and_then_at_whole_epochs() -> None:
     assert all(is_evaluated(part, 1) for part in range(1, 9))
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.integers(1, 10_000), POWERS)
 def test_epochs_and_parts_are_inverse(part: int, parts: int) -> None:
     epochs = epochs_at(part, parts)
@@ -41,7 +39,6 @@ def test_epochs_and_parts_are_inverse(part: int, parts: int) -> None:
     assert isinstance(epochs, int) == (part % parts == 0)
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.integers(33, 900), st.integers(1, 100), POWERS)
 def test_parts_of_an_epoch_have_every_row_once_in_its_order(
     n_rows: int, batch_size: int, parts: int

@@ -29,8 +29,6 @@ from tuning.inputs.kinds import NGRAMS
 
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 fuzz = settings(
-    derandomize="FUZZ_EXAMPLES" not in os.environ,
-    deadline=None,
     max_examples=N_EXAMPLES,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,

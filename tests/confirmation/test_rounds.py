@@ -159,7 +159,7 @@ def test_budget_that_pays_no_repeat_pays_no_pruned_trial_either() -> None:
     assert due == [] and confirmation.is_over
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     n=st.integers(1, 6),
     n_seeds=st.integers(1, 5),
@@ -184,7 +184,7 @@ def test_budget_is_kept_and_no_repeat_is_made_twice(
     assert all(0 in trials and len(trials) > 1 for trials in by_seed.values())  # always a pair
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(stop=st.integers(0, 20), seed=st.integers(0, 1000))
 def test_confirmation_that_is_stopped_goes_on_as_if_it_had_not_been(
     stop: int, seed: int, tmp_path_factory: pytest.TempPathFactory
@@ -463,7 +463,7 @@ def test_fitted_models_do_not_narrow_the_intervals_of_trained_ones(baseline: lis
     assert estimates.difference.low < expected.difference.low
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(n=st.integers(1, 5), budget=st.floats(0, 0.3), seed=st.integers(0, 1000))
 def test_fitted_model_stays_and_costs_no_other_finalist_a_seed(
     n: int, budget: float, seed: int
@@ -568,7 +568,7 @@ def test_second_call_adds_a_finalist_only_if_it_is_one_of_the_two_best() -> None
     assert [f.trial for f in planned_again(done, [*made, worse]).finalists] == [1, 2, 0]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(
     made=st.lists(st.tuples(st.floats(0.5, 1), st.floats(0.5, 5)), min_size=2, max_size=5),
     search_seconds=st.floats(5, 60),
@@ -705,7 +705,7 @@ def test_confirmation_with_a_new_finalist_keeps_its_best_until_the_first_repeat(
 OVERLAP = 15 / 70  # of the default shares
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 1000),
     n_seeds=st.integers(2, 5),

@@ -390,7 +390,7 @@ TABLES = st.lists(
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     content=st.one_of(
         LINES,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tuning.config import DataConfig
@@ -276,7 +276,6 @@ def test_merged_writings_of_a_number_are_named() -> None:
     assert classes(["5", "5.0", "1"], "stars", positive_from=0).rule is None
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=4), min_size=2, max_size=30))
 def test_codes_name_the_value_of_each_row(words: list[str]) -> None:
     values = [f"w{word}w" for word in words]

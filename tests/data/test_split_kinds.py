@@ -72,7 +72,7 @@ def last_times(rows: Rows) -> pd.Series:
 
 
 every_kind = pytest.mark.parametrize("kind", SPLIT_KINDS)
-contract = settings(derandomize=True, deadline=None, max_examples=40)
+contract = settings(max_examples=40)
 seeds = st.integers(0, 2**31 - 1)
 
 
@@ -92,7 +92,7 @@ def test_every_part_has_rows_and_no_text_is_in_two(
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=1000)
+@settings(max_examples=1000)
 @given(table=tables(), seed=seeds, groups=st.booleans(), n_folds=st.integers(2, 5))
 def test_no_group_and_no_later_row_is_in_two_parts_or_folds(
     table: pd.DataFrame, seed: int, groups: bool, n_folds: int

@@ -37,7 +37,7 @@ def plain(n: int = 200) -> Reviews:
     return labeled([i % 2 for i in range(n)])
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(counts=st.lists(st.integers(10, 40), min_size=2, max_size=8), seed=st.integers(0, 2**31 - 1))
 def test_every_class_stands_in_every_split(counts: list[int], seed: int) -> None:
     labels = [label for label, n in enumerate(counts) for _ in range(n)]
@@ -90,7 +90,7 @@ def test_fold_drops_case_punctuation_and_spaces_of(text: str, folded: str) -> No
     assert fold(text) == folded
 
 
-@settings(derandomize=True, deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(NOISY, st.text(st.characters(codec="utf-8"), max_size=3)), max_size=20))
 @example([*string.printable, string.printable])
 @example(

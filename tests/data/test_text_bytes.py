@@ -5,7 +5,7 @@ from unittest import mock
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tuning.data import text_bytes
@@ -18,7 +18,6 @@ def column(texts: list[str]) -> pd.Series:
     return pd.Series(texts, dtype="str")
 
 
-@settings(derandomize=True, deadline=None)
 @given(SHORT_TEXTS, st.integers(1, 30))
 def test_chunks_are_the_texts_in_their_order_and_near_the_size(
     texts: list[str], chunk_bytes: int
@@ -30,7 +29,6 @@ def test_chunks_are_the_texts_in_their_order_and_near_the_size(
     assert all(len(joined(chunk.iloc[1:], end=b"")) < chunk_bytes for chunk in chunks)
 
 
-@settings(derandomize=True, deadline=None)
 @given(SHORT_TEXTS)
 def test_joined_texts_are_utf8(texts: list[str]) -> None:
     for end in (b"", b"\xff"):

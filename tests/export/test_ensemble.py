@@ -84,7 +84,7 @@ def loss(probabilities: Array, labels: Labels) -> float:
     return score(labels, probabilities)["loss"]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 6), st.floats(0, 2), st.integers(0, 99))
 def test_choice_of_any_size_is_no_worse_than_the_best_model_alone(
     n_models: int, signal: float, seed: int

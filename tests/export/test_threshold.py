@@ -218,7 +218,7 @@ def test_report_says_what_another_threshold_would_bring(copied: Setting) -> None
     assert threshold_advice(StudyHandle.of(copied.results, "s")) == ""
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     n_labels=st.sampled_from([1, 2, 3]),  # 1: two classes
     seed=st.integers(0, 10_000),

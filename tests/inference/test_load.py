@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tuning.inference.load import MAX_CHARACTERS, batches, fastest_format
@@ -25,7 +25,6 @@ def test_fastest_format_is_chosen_among_those_of_the_export(
 lengths = st.lists(st.integers(0, 2 * MAX_CHARACTERS) | st.integers(0, 300), max_size=40)
 
 
-@settings(derandomize=True, deadline=None)
 @given(lengths=lengths, max_rows=st.integers(1, 9))
 def test_batches_have_every_text_once_and_are_not_too_large(
     lengths: list[int], max_rows: int

@@ -256,12 +256,7 @@ def test_stored_texts_can_be_joined_and_copied_into_memory(
 
 
 @every_kind
-@settings(
-    derandomize=True,
-    deadline=None,
-    max_examples=20,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sets(st.integers(0, len(REVIEWS) - 1)), st.integers(1, 20))
 def test_rows_can_be_split_again(
     kind: Input, corpus: Corpus, values: dict[str, Any], chosen: set[int], chunk_rows: int

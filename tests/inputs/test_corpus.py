@@ -53,9 +53,7 @@ def corpus(tmp_path: Path) -> Corpus:
 # Ids
 
 
-@settings(
-    derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     train=st.lists(TEXTS, min_size=1, max_size=6),
     other=st.lists(TEXTS, min_size=1, max_size=3),
@@ -221,9 +219,7 @@ def test_build_reports_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert told == [("tokenizing", share) for share in (0.2495, 0.4995, 0.7495, 0.75, 0.875, 1.0)]
 
 
-@settings(
-    derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     train=st.lists(TEXTS, min_size=1, max_size=12),
     other=st.lists(TEXTS, min_size=1, max_size=6),

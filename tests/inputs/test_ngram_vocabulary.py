@@ -41,9 +41,7 @@ def keras_layer(
     return list(map(str, layer.get_vocabulary()[2:])), layer
 
 
-@settings(
-    derandomize=True, deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     train=st.lists(TEXTS, min_size=1, max_size=6),
     other=st.lists(TEXTS, min_size=1, max_size=3),

@@ -37,7 +37,7 @@ def test_ids_are_those_of_the_pipeline(vocabulary: Path, truncating: str, vocab_
     write_json(vocabulary.with_name("export.json"), {"input": inputs})
     tokenize = load_tokenizer(vocabulary.parent)
 
-    @settings(derandomize=True, deadline=None, max_examples=100)
+    @settings(max_examples=100)
     @given(st.lists(TEXTS, min_size=1, max_size=6))
     @example(["", "a b é ab 日 \0 a\0 c", "A, B! [UNK] 😀", "".join(map(chr, range(128)))])
     def check(texts: list[str]) -> None:
@@ -47,7 +47,7 @@ def test_ids_are_those_of_the_pipeline(vocabulary: Path, truncating: str, vocab_
     check()
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(TEXTS, max_size=8))
 @example(["".join(map(chr, range(128))), "", "ÿ ", " "])
 @example([])

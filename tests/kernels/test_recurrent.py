@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.python.framework import ops
 
@@ -176,7 +176,6 @@ def outputs_of(given: Arguments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return outputs, h, c
 
 
-@settings(derandomize=True, deadline=None)
 @given(
     st.fixed_dictionaries(
         {

@@ -46,7 +46,7 @@ def rows_of(arguments: Arguments, rows: slice) -> Arguments:
     return Arguments(x[rows], weights, h[rows], c[rows], mask, np.ascontiguousarray(dropout))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10**6),
     batch=st.sampled_from([1, 63, 64, 97, 128, 131, 200]),

@@ -63,7 +63,7 @@ def test_loaded_model_is_recognized_like_the_saved_one(tmp_path: Any) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=5), pool=st.sampled_from(sorted(POOLS))
 )

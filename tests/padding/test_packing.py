@@ -240,7 +240,6 @@ def test_dropped_words_are_drawn_again_for_each_word() -> None:
     gap=st.integers(1, 5),
     n_more=st.integers(0, 5),
 )
-@settings(deadline=None)
 def test_row_contains_the_words_of_each_text_and_the_gap(
     lengths: list[int], gap: int, n_more: int
 ) -> None:
@@ -260,7 +259,7 @@ def test_row_contains_the_words_of_each_text_and_the_gap(
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     steps=st.lists(st.sampled_from(sorted(STEPS.keys() - {"dropout"})), max_size=5),
     pool=st.sampled_from(sorted(POOLS)),

@@ -312,13 +312,7 @@ def test_answers_are_those_of_the_schema(
         pytest.skip("it takes nothing that could be wrong")
 
     @given(api[path][method].as_strategy(mode))
-    @settings(
-        max_examples=N_EXAMPLES,
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-        database=None,
-    )
+    @settings(max_examples=N_EXAMPLES, suppress_health_check=list(HealthCheck))
     def check(case: schemathesis.Case) -> None:
         case.call_and_validate()
 

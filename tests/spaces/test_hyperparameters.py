@@ -36,7 +36,7 @@ HP = keras_tuner.HyperParameters
 Space = tuple[Hyperparameter, ...]
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 # The same examples in every run; an example's time depends on what else the machine does.
-generated = settings(derandomize=True, deadline=None, max_examples=60)
+generated = settings(max_examples=60)
 
 
 def space_of(declare: Callable[[HP], object]) -> Space:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -314,7 +314,6 @@ def told(number: int, word: str, epoch: int, value: int) -> FrozenTrial:
     return made
 
 
-@settings(derandomize=True, deadline=None)
 @given(rows=told_trials, n_good=st.integers(0, 12))
 def test_tpe_is_told_one_order_of_all_trials(rows: list[tuple[str, int, int]], n_good: int) -> None:
     """Complete trials by value come first; then pruned and paused trials, by their last epoch, and

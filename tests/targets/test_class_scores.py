@@ -54,7 +54,7 @@ def test_every_metric_has_scores(n_classes: int, metric: Metric) -> None:
 # By scikit-learn
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10_000), n_classes=st.integers(2, 5), n=st.integers(20, 60))
 def test_score_equals_scikit_learn(seed: int, n_classes: int, n: int) -> None:
     labels = np.random.default_rng(seed).permutation(np.arange(n) % n_classes)
@@ -97,7 +97,7 @@ def at_constraints(
     return dict(zip(CONSTRAINED, values, strict=True))
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(data=st.data(), n=st.integers(20, 60), decimals=st.integers(1, 3))
 def test_weighted_metrics_at_a_constraint_equal_scikit_learn(
     data: st.DataObject, n: int, decimals: int

@@ -63,7 +63,7 @@ def chosen(labels: Labels, probabilities: Array, criterion: Criterion, seed: int
     return choose_threshold(labels, probabilities, criterion, codes=codes, seed=seed)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     criterion=st.sampled_from(CRITERIA),
     seed=st.integers(0, 10_000),

@@ -40,7 +40,7 @@ ROWS = st.lists(st.lists(st.integers(1, 12), max_size=9), min_size=1, max_size=8
 # Ids of a batch
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     rows=ROWS,
     vocab_size=st.integers(3, 14),
@@ -64,7 +64,7 @@ def test_batch_equals_pad_sequences(
     np.testing.assert_array_equal(view.batch(np.array(chosen)), expected, strict=True)
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(rows=ROWS, sequence_length=st.integers(1, 12), truncating=st.sampled_from(["pre", "post"]))
 def test_trimmed_batch_equals_the_untrimmed_one_without_its_padding(
     rows: list[list[int]], sequence_length: int, truncating: str
@@ -95,7 +95,7 @@ def test_training_batches_refuse_batch_size_below_one() -> None:
 # Batches
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     n_texts=st.integers(0, 300),
     batch_size=st.integers(1, 9),

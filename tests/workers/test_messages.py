@@ -44,7 +44,7 @@ def test_message_is_received_as_it_was_sent(kind: type) -> None:
     names = {field.name for field in fields(kind)}
     own = {name: strategy for name, strategy in OF_FIELDS.items() if name in names}
 
-    @settings(derandomize=True, max_examples=30, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=30, suppress_health_check=[*HealthCheck])
     @given(complete(kind, **own))
     def check(message: Message) -> None:
         # `==` accepts an integer for a float or a boolean, and a string for a word of an enum.
