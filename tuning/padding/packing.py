@@ -140,14 +140,11 @@ def _reach(layer: keras.layers.Layer) -> int:
 
 
 def _sum(operation: Any, segments: Segments, row: tf.Tensor) -> tf.Tensor:
-    # TensorFlow has no sums and maxima of segments for bool.
-    row = tf.cast(row, tf.int32) if row.dtype == tf.bool else row
     return _by_text(tf.math.segment_sum, row, segments, keeps=operation.keepdims)
 
 
 def _maximum(operation: Any, segments: Segments, row: tf.Tensor) -> tf.Tensor:
-    numbers = tf.cast(row, tf.int32) if row.dtype == tf.bool else row
-    values = _by_text(tf.math.segment_max, numbers, segments, keeps=operation.keepdims)
+    values = _by_text(tf.math.segment_max, row, segments, keeps=operation.keepdims)
     if operation.initial is not None:
         values = tf.maximum(values, tf.cast(operation.initial, values.dtype))
     return tf.cast(values, row.dtype)
@@ -168,6 +165,8 @@ def _by_text(
     """Return a reduction of the columns of each text, (batch, …), or (batch, 1, …) if it keeps the
     axis.
     """
+    # TensorFlow has no sums and maxima of segments for bool.
+    row = tf.cast(row, tf.int32) if row.dtype == tf.bool else row
     values = reduce(row[0], segments.numbers)[: segments.n_texts]
     values = tf.ensure_shape(values, [None, *row.shape[2:]])
     return values[:, None] if keeps else values
