@@ -309,9 +309,9 @@ class Input(abc.ABC):
     @abc.abstractmethod
     def is_in(self, inputs: ModelInput) -> bool: ...
 
-    @abc.abstractmethod
     def describe(self, values: Values) -> dict[str, Any]:
-        """Return the fields of `ModelInput` for a configuration."""
+        """Return the fields of `ModelInput` for a configuration, by default `hyperparameters`."""
+        return {name: int(values[name]) for name in self.hyperparameters}
 
     def vocabulary(self, corpus: Corpus, inputs: ModelInput) -> Any:
         """Return what a new text needs to become this input: the entries for the ids 2, 3, …, or

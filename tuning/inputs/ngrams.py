@@ -149,9 +149,6 @@ class Ngrams(Input):
     def is_in(self, inputs: ModelInput) -> bool:
         return inputs.ngrams > 0
 
-    def describe(self, values: Values) -> dict[str, Any]:
-        return {name: int(values[name]) for name in self.hyperparameters}
-
     def vocabulary(self, corpus: Corpus, inputs: ModelInput) -> list[str]:
         return corpus.ngrams(order=inputs.ngrams, vocab_size=inputs.ngram_vocab_size)
 

@@ -101,9 +101,6 @@ class TokenIds(Input):
     def is_in(self, inputs: ModelInput) -> bool:
         return inputs.vocab_size > 0
 
-    def describe(self, values: Values) -> dict[str, Any]:
-        return {name: int(values[name]) for name in self.hyperparameters}
-
     def vocabulary(self, corpus: Corpus, inputs: ModelInput) -> list[str]:
         return corpus.words(inputs.vocab_size)
 
