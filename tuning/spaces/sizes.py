@@ -199,34 +199,31 @@ def _require_rows(
 
 
 def _size(name: str, sizes: Sizes, models: Sequence[ModelSizes], *, space: str) -> tuple[int, str]:
-    fixed = sizes.fixed(name)
+    fixed, is_vocabulary = sizes.fixed(name), name == "vocab_size"
     in_models = {size for model in models if (size := getattr(model, name)) is not None}
     # A vocabulary may be smaller than every embedding; an input has one length.
-    if len(in_models) > 1 and (fixed is None or name == "sequence_length"):
+    if len(in_models) > 1 and (fixed is None or not is_vocabulary):
         raise SpaceError(
             f"A space whose models have different sizes must declare {name}; the models of {space}"
             f" have {' and '.join(map(str, sorted(in_models)))}. Call the hyperparameter {name}."
         )
     if fixed is not None:
-        if name == "vocab_size" and fixed > min(in_models, default=fixed):
+        if is_vocabulary and fixed > min(in_models, default=fixed):
             raise SpaceError(
                 f"{name} must be at most {min(in_models)}, the rows of the embedding in {space};"
                 f" received {fixed}."
             )
-        if name == "sequence_length" and in_models - {fixed}:
+        if not is_vocabulary and in_models - {fixed}:
             raise SpaceError(
                 f"{name} must be {in_models.pop()}, the length of the model's input in {space};"
                 f" received {fixed}."
             )
         return fixed, f"the value of {name}"
-    if name == "vocab_size":
-        return (
-            (in_models.pop(), "the rows of the model's embedding")
-            if in_models
-            else (sizes.all_rows, "the rows for all words that are counted")
-        )
     if in_models:
-        return in_models.pop(), "the length of the model's input"
+        part = "rows of the model's embedding" if is_vocabulary else "length of the model's input"
+        return in_models.pop(), f"the {part}"
+    if is_vocabulary:
+        return sizes.all_rows, "the rows for all words that are counted"
     stated = {model.stated_length for model in models} - {None}
     if len(stated) == 1 and (length := stated.pop()):
         return length, "the input_length of the model's Embedding"
