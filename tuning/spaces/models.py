@@ -181,9 +181,7 @@ def _has_given_rows(layer: keras.layers.Embedding) -> bool:
         return np.asarray(values)[FIRST_WORD_ID:]
 
     drawn = draw()
-    rows = drawn
-    if layer.built:
-        rows = np.asarray(layer.embeddings)[FIRST_WORD_ID:]
+    rows = np.asarray(layer.embeddings)[FIRST_WORD_ID:] if layer.built else drawn
     # A random initializer of Keras draws the same values again, a function may draw others.
     if (rows == rows[:1]).all() or not np.array_equal(drawn, draw()):
         return False
