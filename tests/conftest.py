@@ -212,6 +212,18 @@ def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def results(tmp_path: Path) -> ResultsDir:
+    """Return the folder of all studies of `run_cli`."""
+    return ResultsDir(tmp_path / "results")
+
+
+@pytest.fixture
+def copied_results(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> ResultsDir:
+    """Return a copy of the finished study's folder, of `run_cli`, that a test may change."""
+    return ResultsDir(shutil.copytree(finished[0].path, tmp_path / "results"))
+
+
+@pytest.fixture
 def copied(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> Setting:
     """Return a copy of the study "s" that a test may change."""
     folder = tmp_path / "copied"

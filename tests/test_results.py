@@ -10,11 +10,6 @@ from tuning.errors import StudyError
 from tuning.results import ResultsDir
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> ResultsDir:
-    return ResultsDir(tmp_path)
-
-
 def make_study(results: ResultsDir, name: str, *, tuned_at: float) -> None:
     study = results.study(name)
     write_json(study.config_path, {"study": name})
@@ -65,6 +60,7 @@ def test_latest_takes_the_configuration_where_there_is_no_log(results: ResultsDi
 
 
 def test_folder_without_a_study_says_what_to_type(results: ResultsDir) -> None:
+    results.path.mkdir()
     (results.path / "file").touch()
     for empty in (results, ResultsDir(results.path / "missing"), ResultsDir(results.path / "file")):
         for name in ("s", None):

@@ -1,7 +1,6 @@
 """Trackers that follow a search or get a whole study."""
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -105,24 +104,18 @@ def test_single_text_is_refused() -> None:
 
 
 @pytest.mark.parametrize("command", ["compare", "track"])
+@pytest.mark.usefixtures("copied_results")
 def test_variable_names_several_trackers(
-    command: str,
-    finished: tuple[ResultsDir, Outcome],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    run_cli: Callable[..., Ran],
+    command: str, monkeypatch: pytest.MonkeyPatch, run_cli: Callable[..., Ran]
 ) -> None:
-    shutil.copytree(finished[0].path, tmp_path / "results")
     monkeypatch.setenv("LOG_TO", "neptune:x tensorboard:y")
     ran = run_cli(command, "--study", "s")
     assert "received the kind 'neptune'" in ran.err
 
 
+@pytest.mark.usefixtures("copied_results")
 def test_track_names_the_trackers_that_were_written(
-    finished: tuple[ResultsDir, Outcome],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    run_cli: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch, run_cli: Callable[..., Ran]
 ) -> None:
     def write(target: Target, folder: StudyDir, summaries: Iterable[Summary]) -> None:
         if target.kind == "wandb":
@@ -131,7 +124,6 @@ def test_track_names_the_trackers_that_were_written(
     monkeypatch.setattr(tracker, "write_study", write)
     monkeypatch.setattr(targets, "find_spec", lambda name: name)
     monkeypatch.setenv("LOG_TO", "wandb:w mlflow:http://me:secret@host")
-    shutil.copytree(finished[0].path, tmp_path / "results")
     ran = run_cli("track", "--study", "s")
     assert (ran.code, "wandb:w could not be written: the disk is full." in ran.err) == (1, True)
     assert "s is written to mlflow:http://me:***@host\n" in ran.out

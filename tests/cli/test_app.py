@@ -26,8 +26,6 @@ from tests.studies import TINY_SPACE
 from tuning.cli.app import main
 from tuning.commands import install
 from tuning.inference.load import Prediction
-from tuning.results import ResultsDir
-from tuning.search.tune import Outcome
 
 Run = Callable[..., Ran]
 
@@ -130,19 +128,14 @@ def test_command_before_a_trial_is_complete_is_reported(
 
 
 @pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+@pytest.mark.usefixtures("copied_results")
 def test_dashboard_warns_where_other_machines_reach_it(
-    host: str,
-    warned: bool,
-    finished: tuple[ResultsDir, Outcome],
-    tmp_path: Path,
-    run_cli: Run,
-    monkeypatch: pytest.MonkeyPatch,
+    host: str, warned: bool, run_cli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(server: WSGIServer) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(WSGIServer, "serve_forever", interrupted)
-    shutil.copytree(finished[0].path, tmp_path / "results")
     port = free_port()
     ran = run_cli("dashboard", "--host", host, "--port", port, "--study", "s")
     assert ran.code == 0

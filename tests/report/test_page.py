@@ -578,17 +578,13 @@ def test_report_names_the_trials_of_starting_points() -> None:
 
 
 @pytest.mark.parametrize("is_damaged", [False, True])
-def test_report_builds_the_cache_again(
-    is_damaged: bool, finished: tuple[ResultsDir, Outcome], tmp_path: Path
-) -> None:
-    shutil.copytree(finished[0].path, tmp_path / "results")
-    (card,) = (tmp_path / "results" / "cache").glob("*/data_card.json")
+def test_report_builds_the_cache_again(is_damaged: bool, copied_results: ResultsDir) -> None:
+    (card,) = (copied_results.path / "cache").glob("*/data_card.json")
     if is_damaged:
         card.write_text(card.read_text()[:200])
     else:
         shutil.rmtree(card.parent)
-    results = ResultsDir(tmp_path / "results")
-    page, _ = write_report(StudyHandle.of(results, "s"))
+    page, _ = write_report(StudyHandle.of(copied_results, "s"))
     assert page.exists()
 
 

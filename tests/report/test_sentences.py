@@ -2,10 +2,8 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,7 +38,6 @@ from tuning.report.sentences import (
 from tuning.report.tables import counts_sentence, data_rows, folds_sentence
 from tuning.results import ResultsDir
 from tuning.search.confirm import pruned_sample
-from tuning.search.tune import Outcome
 from tuning.spaces.loading import SearchSpace
 from tuning.study.handle import StudyHandle
 from tuning.study.summary import Summary, summarize
@@ -62,13 +59,11 @@ def confirmed(value: float, n_seeds: int = 3, metric: str = "val_accuracy") -> C
 
 
 @pytest.fixture
-def results(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> ResultsDir:
+def results(copied_results: ResultsDir) -> ResultsDir:
     """Return a copy of the study "s" whose data have a linear model with the accuracy 0.9876."""
-    results = ResultsDir(tmp_path / "results")
-    shutil.copytree(finished[0].path, results.path)
-    fingerprint = read_json(results.study("s").config_path)["data_fingerprint"]
-    write(LinearTask().path(results.cache_dir(fingerprint)), reference(0.9876))
-    return results
+    fingerprint = read_json(copied_results.study("s").config_path)["data_fingerprint"]
+    write(LinearTask().path(copied_results.cache_dir(fingerprint)), reference(0.9876))
+    return copied_results
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Which search space is best, which are tied with it, and the words of what to choose."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import optuna
 import pytest
@@ -10,11 +9,6 @@ from tests.comparisons import confirmed, store_study, unconfirmed
 from tuning.evaluation.statistics import mean_interval
 from tuning.report.spaces import choice, comparisons, space_results, space_rows
 from tuning.results import ResultsDir
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> ResultsDir:
-    return ResultsDir(tmp_path / "results")
 
 
 def test_difference_is_paired_on_shared_seeds() -> None:

@@ -1,8 +1,6 @@
 """Files that no study needs: listed, and removed on request."""
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import optuna
 import pytest
@@ -10,17 +8,14 @@ from filelock import FileLock
 
 from tests.commands import Ran
 from tuning.results import ResultsDir
-from tuning.search.tune import Outcome
 from tuning.study import housekeeping
 from tuning.study.housekeeping import Removable, find_removable, remove
 from tuning.study.lock import is_locked
 
 
 @pytest.fixture
-def results(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> ResultsDir:
-    """Return a copy of the finished study's folder."""
-    shutil.copytree(finished[0].path, tmp_path / "results")
-    return ResultsDir(tmp_path / "results")
+def results(copied_results: ResultsDir) -> ResultsDir:
+    return copied_results
 
 
 def reasons(removables: list[Removable], results: ResultsDir) -> dict[str, str]:

@@ -24,11 +24,6 @@ from tuning.study.study import (
 )
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> ResultsDir:
-    return ResultsDir(tmp_path / "results")
-
-
 def opened(
     results: ResultsDir, config: StudyConfig = CONFIG, space: SearchSpace = SPACE, data: str = "d0"
 ) -> optuna.Study:

@@ -4,10 +4,8 @@ names which of the two it shows.
 
 import html
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import optuna
 import pytest
@@ -65,10 +63,8 @@ def test_study_whose_trials_are_over_a_limit_needs_another_limit_and_no_more_tri
 
 
 @pytest.fixture
-def confirmed(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> Confirmed:
-    results = ResultsDir(tmp_path / "results")
-    shutil.copytree(finished[0].path, results.path)
-    summary, folder = finished[1].summary, results.study("s")
+def confirmed(finished: tuple[ResultsDir, Outcome], copied_results: ResultsDir) -> Confirmed:
+    summary, folder = finished[1].summary, copied_results.study("s")
     first, winner = [trial for trial in summary.ranked if trial is not summary.baseline][:2]
     made = [Finalist(trial.number, {}, value_of(trial), 1.0) for trial in (first, winner)]
     assert summary.baseline is not None
@@ -78,7 +74,7 @@ def confirmed(finished: tuple[ResultsDir, Outcome], tmp_path: Path) -> Confirmed
     confirmation = Confirmation(
         "val_accuracy", [1, 2, 3, 4, 5], 100.0, 100.0, [*made, baseline], is_over=True
     )
-    return Confirmed(results, folder, summary, confirmation, winner.number)
+    return Confirmed(copied_results, folder, summary, confirmation, winner.number)
 
 
 def test_best_of_is_the_confirmed_best_from_three_seeds_on(confirmed: Confirmed) -> None:
