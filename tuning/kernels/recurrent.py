@@ -43,14 +43,7 @@ def fuse(model: keras.Model) -> list[Layer]:
     """
     if model.jit_compile is True or tf.config.list_physical_devices("GPU"):
         return []
-    # Compared by `type`, because a subclass may compute something else.
-    layers = list(
-        dict.fromkeys(
-            layer
-            for layer in model._flatten_layers()
-            if type(layer) in (keras.layers.LSTM, keras.layers.GRU) and _is_supported(layer)
-        )
-    )
+    layers = list(dict.fromkeys(filter(_is_supported, model._flatten_layers())))
     for layer in layers:
         layer.inner_loop = partial(_inner_loop, layer, Kernel())
     return layers
@@ -62,10 +55,11 @@ def unfuse(layers: list[Layer]) -> None:
         del layer.inner_loop
 
 
-def _is_supported(layer: Layer) -> bool:
+def _is_supported(layer: Any) -> bool:
     return (
-        # Another cell, or a method that was set on an object itself, may compute anything.
-        type(layer.cell) in (keras.layers.LSTMCell, keras.layers.GRUCell)
+        # A subclass, or a method that was set on an object itself, may compute anything.
+        type(layer) in (keras.layers.LSTM, keras.layers.GRU)
+        and type(layer.cell) in (keras.layers.LSTMCell, keras.layers.GRUCell)
         and "call" not in vars(layer.cell)
         and "inner_loop" not in vars(layer)
         and not (layer.stateful or layer.unroll)
@@ -102,14 +96,13 @@ def _inner_loop(  # noqa: PLR0917 - the arguments of Keras' method follow the tw
     x = sequences
     if layer.go_backwards:
         x, steps = tf.reverse(x, [1]), tf.reverse(steps, [1])
-    weights = _lstm_weights(layer, dtype) if _is_lstm(layer) else _gru_weights(layer, dtype)
     dropout = (
         _dropout(layer, sequences, initial_state[0]) if training else tf.zeros((0, 0, 0), dtype)
     )
     run = kernel.differentiable(keep=bool(training), return_sequences=layer.return_sequences)
     h = initial_state[0]
     c = initial_state[1] if _is_lstm(layer) else tf.zeros((tf.shape(h)[0], 0), dtype)
-    every_h, *states = run(x, weights, h, c, steps, dropout)
+    every_h, *states = run(x, _weights(layer, dtype), h, c, steps, dropout)
     # The layers that follow may read static sizes, so these are the sizes that Keras' loop gives.
     batch, length, _ = sequences.shape
     states = [tf.ensure_shape(state, (batch, cell.units)) for state in states[: len(initial_state)]]
@@ -132,17 +125,14 @@ def _is_lstm(layer: Layer) -> bool:
     return isinstance(layer, keras.layers.LSTM)
 
 
-def _lstm_weights(layer: keras.layers.LSTM, dtype: tf.DType) -> tf.Tensor:
-    cell = layer.cell
-    bias = tf.convert_to_tensor(cell.bias) if layer.use_bias else tf.zeros(4 * cell.units, dtype)
-    kernel, recurrent_kernel = map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel))
-    return tf.concat([kernel, bias[None], recurrent_kernel], axis=0)
-
-
-def _gru_weights(layer: keras.layers.GRU, dtype: tf.DType) -> tf.Tensor:
+def _weights(layer: Layer, dtype: tf.DType) -> tf.Tensor:
+    """Return `Arguments.weights`."""
     cell, units = layer.cell, layer.cell.units
-    bias = tf.convert_to_tensor(cell.bias) if layer.use_bias else tf.zeros((2, 3 * units), dtype)
     kernel, recurrent_kernel = map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel))
+    shape = (1, 4 * units) if _is_lstm(layer) else (2, 3 * units)
+    bias = tf.reshape(cell.bias, shape) if layer.use_bias else tf.zeros(shape, dtype)
+    if _is_lstm(layer):
+        return tf.concat([kernel, bias, recurrent_kernel], axis=0)
     of_features = tf.concat([kernel, bias[:1], tf.zeros_like(recurrent_kernel)], axis=0)
     of_state = tf.concat([tf.zeros_like(kernel), bias[1:], recurrent_kernel], axis=0)
     gates = of_features[:, : 2 * units] + of_state[:, : 2 * units]
