@@ -119,6 +119,11 @@ def pip_install(requirement: str) -> str:
     return f"{python} -m pip install {shlex.quote(requirement)}"
 
 
+def package_of(module: str) -> str:
+    """Return the name under which pip installs a module."""
+    return module.split(".", maxsplit=1)[0].replace("_", "-")
+
+
 def is_python() -> bool:
     """Return whether the user calls the functions of `tuning`, and typed none of its commands."""
     program = _program()

@@ -298,5 +298,5 @@ def _listed(columns: Sequence[str]) -> str:
 
 
 def _short(name: str) -> str:
-    # In a file without a header line, the names are reviews.
+    # A file without a header line has the texts of its first row as names.
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from tuning.commands import package_of
 from tuning.config import weights_text
 from tuning.confirmation.rounds import MIN_ROUNDS
 from tuning.evaluation.statistics import interval_text
@@ -20,7 +21,7 @@ from tuning.evaluation.test_split import (
     threshold_sentences,
 )
 from tuning.export.manifest import FullManifest, MeasuredFormat
-from tuning.inference.runtimes import FORMATS, TOKEN_IDS, package_of
+from tuning.inference.runtimes import FORMATS, TOKEN_IDS
 from tuning.inputs.kinds import kinds_in, takes_raw_text
 from tuning.metrics import metric_text
 from tuning.spaces.ranges import value_text

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tuning.commands import install, pip_install
+from tuning.commands import install, package_of, pip_install
 from tuning.documents import unstructure
 from tuning.errors import ExportError
 from tuning.inputs.contract import ModelInput
@@ -180,11 +180,6 @@ def _load_litert(path: Path, tokenizer: Tokenizer) -> Outputs:
 def _only(outputs: Mapping[str, Any]) -> Any:
     (output,) = outputs.values()
     return output
-
-
-def package_of(module: str) -> str:
-    """Return the name under which pip installs a module of a format."""
-    return module.split(".", maxsplit=1)[0].replace("_", "-")
 
 
 def _runtime(module: str) -> Any:

@@ -20,15 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from tuning import documents
-from tuning.commands import install
+from tuning.commands import install, package_of
 from tuning.errors import SpaceError, StorageError
 from tuning.processes import ChildFailed, run_child
 from tuning.text import first_line
 
 TOKENIZER = "tokenizer.json"
 PRESET_CARD_NAME = "preset.json"
-# Packages that presets need, by the name of their module.
-PACKAGES = {"keras_hub": "keras-hub", "tokenizers": "tokenizers"}
 INPUTS = {"token_ids", "padding_mask", "segment_ids"}
 
 
@@ -60,10 +58,10 @@ def fetch_preset(preset: str, folder: Path) -> tuple[str, int | None]:
     maximum number of tokens of a text. KerasHub downloads a preset that is not a folder, unless it
     has a copy.
     """
-    for module, package in PACKAGES.items():
+    for module in ("keras_hub", "tokenizers"):
         if importlib.util.find_spec(module) is None:
             raise SpaceError(
-                f"A preset needs the package {package}, which is not installed. Type"
+                f"A preset needs the package {package_of(module)}, which is not installed. Type"
                 f" `{install('pretrained')}`."
             )
     try:

@@ -19,7 +19,7 @@ from tuning.report.confirmation import counted_seeds
 from tuning.report.tables import size_text
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import short_name
-from tuning.study.coordinators import study_name
+from tuning.study.coordinators import comparison_name
 from tuning.study.handle import StudyHandle
 from tuning.study.study import StudyRecord, read_record
 from tuning.study.trials import attributes_of, busy_seconds, seconds_of, value_of
@@ -75,7 +75,7 @@ class SpaceResult:
 
 def comparison_of(record: StudyRecord) -> str | None:
     """Return the name of the comparison that a study belongs to by its name; None without one."""
-    name = record.config.study.removesuffix(study_name("", record.config.space))
+    name = comparison_name(record.config.study, record.config.space)
     return name if name != record.config.study else None
 
 

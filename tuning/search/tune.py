@@ -45,7 +45,7 @@ from tuning.study.coordinators import (
     SEARCHED_SECONDS,
     TOTAL_SECONDS,
     Coordinators,
-    comparison_of,
+    comparison_that_searched,
     identify,
     requested_n_trials,
     searched_seconds,
@@ -212,7 +212,7 @@ def _left(
 def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:
     if outcome.ended == SearchEnd.INTERRUPTED:
         return None
-    comparison = comparison_of(session.study, session.config.space)
+    comparison = comparison_that_searched(session.study, session.config.space)
     try:
         require_finished(outcome.summary, session.folder, comparison=comparison)
     except StudyError as refusal:

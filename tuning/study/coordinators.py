@@ -246,10 +246,14 @@ def study_name(comparison: str, space: str) -> str:
     return f"{comparison}-{safe_name(short_name(space))}"
 
 
-def comparison_of(study: optuna.Study, space: str) -> str | None:
+def comparison_name(study: str, space: str) -> str:
+    """Return the name of the comparison of a study, whose name `study_name` has made."""
+    return study.removesuffix(study_name("", space))
+
+
+def comparison_that_searched(study: optuna.Study, space: str) -> str | None:
     """Return the name of the comparison that has searched the study; None without one."""
-    ending = study_name("", space)
-    return study.study_name.removesuffix(ending) if is_of_comparison(study) else None
+    return comparison_name(study.study_name, space) if is_of_comparison(study) else None
 
 
 def searched_seconds(study: optuna.Study) -> float:

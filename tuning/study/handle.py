@@ -26,7 +26,7 @@ from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION
 from tuning.results import ResultsDir, StudyDir, staged
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
-from tuning.study.coordinators import Heartbeat, comparison_of, heartbeats_of
+from tuning.study.coordinators import Heartbeat, comparison_that_searched, heartbeats_of
 from tuning.study.storage import close_study
 from tuning.study.study import StudyRecord, load_study, read_record, recorded_space
 from tuning.study.summary import (
@@ -90,7 +90,7 @@ class StudyHandle:
     def comparison(self) -> str | None:
         """The name of the comparison that has searched the study; None without one."""
         with self.opened() as study:
-            return comparison_of(study, self.config.space)
+            return comparison_that_searched(study, self.config.space)
 
     @property
     def place(self) -> dict[str, object]:

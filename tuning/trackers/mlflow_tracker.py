@@ -24,6 +24,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
+from tuning.commands import package_of
 from tuning.trackers.contents import TrackedStudy, TrackedTrial
 
 # Tags of a run: the study and the number of the trial; and the tag of a model: its export.
@@ -191,7 +192,7 @@ def _requirements(export: Path) -> list[str]:
     form = forms.get("model.onnx") or forms["saved_model"]
     lines = []
     for name in ("numpy", "pandas", *form["needs"]):
-        package = name.replace("_", "-")
+        package = package_of(name)
         try:
             lines.append(f"{package}=={version(package)}")
         except PackageNotFoundError:
