@@ -12,7 +12,7 @@ def numbered(n: int) -> Classes:
 
 TWO = numbered(2)
 (MAJORITY,) = Classes.constant_names
-LINEAR, NGRAMS = (f"{name} + {Classes.regression_name}" for name in ("TF-IDF", "tuned n-grams"))
+NGRAMS = f"tuned n-grams + {Classes.regression_name}"
 
 
 def score(labels: Labels, probabilities: Array) -> dict[str, float]:

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import tuning
-from tests.numbered import LINEAR, MAJORITY, NGRAMS
+from tests.numbered import MAJORITY, NGRAMS
 from tests.stored_documents import EXPORT, STUDY
 from tests.studies import Setting
 from tests.texts import substitute
@@ -129,12 +129,12 @@ def test_scores_are_those_of_the_manifest_with_the_exported_model_first() -> Non
     assert scores["model"].tolist() == [
         f"exported model, trial {EXPORT.scores['best'].trial}",
         "baseline, trial 0",
-        *sorted([LINEAR, MAJORITY, NGRAMS] & EXPORT.references.keys()),
+        *sorted([MAJORITY, NGRAMS] & EXPORT.references.keys()),
     ]
     columns = ["accuracy", "accuracy_low", "accuracy_high"]
     assert tuple(scores.loc[0, columns]) == EXPORT.scores["best"].interval("accuracy")
-    linear = scores.set_index("model").loc[LINEAR, ["f1", "f1_low", "f1_high"]]
-    assert tuple(linear) == EXPORT.references[LINEAR].interval("f1")
+    linear = scores.set_index("model").loc[NGRAMS, ["f1", "f1_low", "f1_high"]]
+    assert tuple(linear) == EXPORT.references[NGRAMS].interval("f1")
 
 
 def test_score_that_is_not_defined_is_nan(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_study_writes_its_export_and_a_copy(copied: Setting, tmp_path: Path) -> 
     assert digests(export.path) == digests(copied.folder.best_dir)
     assert export.predict(TEXTS)["text"].tolist() == TEXTS
     assert export.scores["model"][0].startswith("exported ")
-    assert {LINEAR, MAJORITY, NGRAMS} <= {*export.scores["model"]}
+    assert {MAJORITY, NGRAMS} <= {*export.scores["model"]}
 
 
 def test_export_keeps_the_random_states_of_the_user(

@@ -173,9 +173,7 @@ def test_each_metric_and_class_weights_have_a_model_of_their_own(corpus: Corpus)
 def test_export_trains_with_the_stored_settings(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    splits = reviews(100)
-    texts = splits.frames["test"]["text"].tolist()
-    tuned = all_references(splits, corpus, texts, task=TASK)[NGRAMS]
+    tuned = all_references(corpus, task=TASK)[NGRAMS]
     stored = read_linear_reference(corpus.folder, TASK)
     assert stored is not None
     assert stored.settings is not None
@@ -183,7 +181,7 @@ def test_export_trains_with_the_stored_settings(
     documents.write(TASK.path(corpus.folder), replace(stored, settings=None))
     assert fit_linear_reference(corpus, TASK).settings == stored.settings
     monkeypatch.setattr("tuning.evaluation.ngram_model.tune_ngram_model", None)
-    again = all_references(splits, corpus, texts, task=TASK)[NGRAMS]
+    again = all_references(corpus, task=TASK)[NGRAMS]
     np.testing.assert_array_equal(again.predictions, tuned.predictions)
     assert again.about == tuned.about
 

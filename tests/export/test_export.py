@@ -20,7 +20,7 @@ import optuna
 import pytest
 
 from tests.commands import Ran
-from tests.numbered import LINEAR, MAJORITY, NGRAMS, TWO
+from tests.numbered import MAJORITY, NGRAMS, TWO
 from tests.paths import ROOT
 from tests.servers import address_of, serving
 from tests.stored_documents import EXPORT, RECORD, TEST_SCORES, full_manifest
@@ -100,7 +100,7 @@ def test_manifest_has_what_a_reader_asks_for(
     assert manifest.hyperparameters.items() >= best.params.items()
     assert manifest.epochs == best.user_attrs["best_epoch"]
     assert set(manifest.scores) == {"best", "baseline"}
-    assert set(manifest.references) == {MAJORITY, LINEAR, NGRAMS} <= set(manifest.comparisons)
+    assert set(manifest.references) == {MAJORITY, NGRAMS} <= set(manifest.comparisons)
     names = {metric.name for metric in metrics_of("classes")}
     for scores in (manifest.scores | manifest.references).values():
         assert set(scores.test) == names

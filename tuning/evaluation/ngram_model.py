@@ -32,11 +32,8 @@ from sklearn.preprocessing import normalize
 
 from tuning import documents
 from tuning.atomic_io import translated
-from tuning.config import SPLITS
 from tuning.data.redraw import redrawn
 from tuning.data.rows import Redraw
-from tuning.data.sources import labels_in
-from tuning.data.splits import SplitReviews
 from tuning.evaluation.linear_reference import (
     LinearReference,
     LinearTask,
@@ -49,9 +46,9 @@ from tuning.evaluation.references import (
     Reference,
     Split,
     both,
+    constants,
     gain,
     learned,
-    references,
     rows_of_part,
 )
 from tuning.inputs.contract import IdTexts
@@ -155,29 +152,22 @@ def fit(
     return NgramModel(target.constant(labels), regressions)
 
 
-def all_references(
-    splits: SplitReviews, corpus: Corpus, test_texts: Sequence[str], *, task: LinearTask
-) -> dict[str, Reference]:
-    train, validation = (
-        Split(
-            splits.frames[name]["text"].tolist(),
-            labels_in(splits.frames[name]),
-            corpus.split(name).weights,
-        )
-        for name in SPLITS[:2]
-    )
-    target = splits.target
-    quick = references(train, validation, test_texts, target=target, task=task)
+def all_references(corpus: Corpus, *, task: LinearTask) -> dict[str, Reference]:
+    """Return the references of the test split, with their predictions for it."""
+    target = corpus.target
+    train, validation = split_of(corpus, "train"), split_of(corpus, "validation")
+    test = corpus.split("test")  # `split_of` has built the n-grams.
     tuned = ngram_reference(
-        split_of(corpus, "train"),
-        split_of(corpus, "validation"),
-        ngrams_of(corpus.split("test").texts),
+        train,
+        validation,
+        ngrams_of(test.texts),
         tuned=fit_linear_reference(corpus, task),
         orders=corpus.ngram_orders,
         target=target,
         task=task,
     )
-    return {**quick, f"tuned n-grams + {target.regression_name}": tuned}
+    same = constants(train.labels, validation.labels, len(test.labels), target=target)
+    return {**same, f"tuned n-grams + {target.regression_name}": tuned}
 
 
 def ngram_reference(

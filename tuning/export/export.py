@@ -141,9 +141,7 @@ def _export(
     test_texts = of_test["text"].tolist()
     # The workers that end first leave a core free, which the references use.
     with ThreadPoolExecutor(1) as thread:
-        references = thread.submit(
-            all_references, splits, corpus, test_texts, task=LinearTask.of(config)
-        )
+        references = thread.submit(all_references, corpus, task=LinearTask.of(config))
         retrained = retrain(
             retrainings,
             config,
