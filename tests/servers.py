@@ -20,7 +20,6 @@ from tuning.targets.target import Array
 
 MANIFEST = Manifest(
     study="s",
-    export_number=3,
     created="2026-01-01T00:00:00+00:00",
     class_names=["<b>bad</b>", "good"],
     input=ModelInput(vocab_size=30, sequence_length=8, truncating="pre"),

@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tuning.atomic_io import read_history, read_json, write_csv, write_json, write_text
+from tuning.atomic_io import (
+    read_history,
+    read_json,
+    replace_folder,
+    write_csv,
+    write_json,
+    write_text,
+)
 from tuning.errors import StorageError
-from tuning.export.versions import publish
 from tuning.results import ResultsDir
 
 # Constants of <sys/mount.h>.
@@ -133,13 +139,26 @@ def test_read_only_disk_keeps_its_files_and_folders(small_disk: Path) -> None:
     with pytest.raises(StorageError, match=r"must be writable .*Read-only file system"):
         write_text(small_disk / "best" / "file.txt", "new")
     with pytest.raises(StorageError, match="Read-only file system"):
-        publish(small_disk / "best.tmp", small_disk / "best", number=2)
+        replace_folder(small_disk / "best.tmp", small_disk / "best")
     assert (small_disk / "best" / "file.txt").read_text() == "best"
 
 
-def test_publish_from_another_disk_keeps_the_old_folder(small_disk: Path, tmp_path: Path) -> None:
+def test_folder_from_another_disk_keeps_the_old_folder(small_disk: Path, tmp_path: Path) -> None:
     write_text(small_disk / "best.tmp" / "file.txt", "new")
     write_text(tmp_path / "best" / "file.txt", "old")
     with pytest.raises(StorageError, match="Invalid cross-device link"):
-        publish(small_disk / "best.tmp", tmp_path / "best", number=2)
+        replace_folder(small_disk / "best.tmp", tmp_path / "best")
     assert (tmp_path / "best" / "file.txt").read_text() == "old"
+
+
+def test_folder_replaces_another_one(tmp_path: Path) -> None:
+    new, folder = tmp_path / "best.tmp", tmp_path / "best"
+    for text in ("first", "second"):
+        write_text(new / "file.txt", text)
+        write_text(tmp_path / "best.old" / "file.txt", "of a killed process")
+        replace_folder(new, folder)
+        assert (folder / "file.txt").read_text() == text
+        assert [path.name for path in tmp_path.iterdir()] == ["best"]
+    with pytest.raises(StorageError, match="must be writable"):
+        replace_folder(new, folder)  # There is no new folder.
+    assert (folder / "file.txt").read_text() == "second"

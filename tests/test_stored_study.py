@@ -281,7 +281,6 @@ def test_resumed_study_is_confirmed_and_exported(
         assert scores["loss"] == pytest.approx(before["loss"], abs=LOSS_TOLERANCE)
         assert scores["accuracy"] == pytest.approx(before["accuracy"])
     assert [len(values["test_looks"]) for values in (exported, manifest)] == [1, 2]
-    assert (stored.path / "best.1" / "export.json").exists()
     assert_predictions(
         run_cli("predict", "--study", "stored", "--file", "texts.csv", *COLUMN, "--json"),
         stored,

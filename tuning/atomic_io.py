@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,3 +105,25 @@ def read_history(path: Path) -> list[dict[str, float]]:
             {name: float(value) for name, value in row.items() if value}
             for row in csv.DictReader(file)
         ]
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Rename the folder `new` to `folder`, and remove the folder that has this name.
+
+    No system call replaces a folder with files. If the process is killed between the two renames,
+    the earlier folder has the name `folder.old`.
+    """
+    old = folder.with_name(f"{folder.name}.old")
+    with translated(folder):
+        new.stat()  # Without a folder to rename, the earlier one must stay.
+        shutil.rmtree(old, ignore_errors=True)
+        has_moved = folder.exists()
+        if has_moved:
+            folder.replace(old)
+        try:
+            new.replace(folder)
+        except OSError:
+            if has_moved:
+                old.replace(folder)
+            raise
+    shutil.rmtree(old, ignore_errors=True)

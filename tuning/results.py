@@ -17,11 +17,6 @@ def safe_name(text: str) -> str:
     return "".join(c if (c.isalnum() and c.isascii()) or c in "_-" else "_" for c in text)
 
 
-def staged(path: Path) -> Path:
-    """Return the temporary file that an export writes before it replaces `path`."""
-    return path.with_name(f"{path.name}.tmp")
-
-
 class _File:
     """The path of a file or folder in a study's folder."""
 

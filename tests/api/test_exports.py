@@ -129,12 +129,12 @@ def test_scores_are_those_of_the_manifest_with_the_exported_model_first() -> Non
     assert scores["model"].tolist() == [
         f"exported model, trial {EXPORT.scores['best'].trial}",
         "baseline, trial 0",
-        *sorted([MAJORITY, NGRAMS] & EXPORT.references.keys()),
+        *sorted(EXPORT.references),
     ]
     columns = ["accuracy", "accuracy_low", "accuracy_high"]
     assert tuple(scores.loc[0, columns]) == EXPORT.scores["best"].interval("accuracy")
-    linear = scores.set_index("model").loc[NGRAMS, ["f1", "f1_low", "f1_high"]]
-    assert tuple(linear) == EXPORT.references[NGRAMS].interval("f1")
+    linear = scores.set_index("model").loc[MAJORITY, ["f1", "f1_low", "f1_high"]]
+    assert tuple(linear) == EXPORT.references[MAJORITY].interval("f1")
 
 
 def test_score_that_is_not_defined_is_nan(tmp_path: Path) -> None:

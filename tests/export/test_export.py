@@ -23,7 +23,7 @@ from tests.commands import Ran
 from tests.numbered import MAJORITY, NGRAMS, TWO
 from tests.paths import ROOT
 from tests.servers import address_of, serving
-from tests.stored_documents import EXPORT, RECORD, TEST_SCORES, full_manifest
+from tests.stored_documents import RECORD, full_manifest
 from tests.studies import Setting, copy_study
 from tests.texts import make_reviews, substitute
 from tuning.api.exports import load_export
@@ -31,23 +31,21 @@ from tuning.atomic_io import read_json
 from tuning.config import DataConfig, StudyConfig
 from tuning.data.files import Progress
 from tuning.data.folders import checksum_of_encoder
-from tuning.errors import ExportError, SpaceError, StorageError, StudyError
-from tuning.evaluation.predictions import Predictions, read_predictions
-from tuning.evaluation.scores import PastEvaluation
+from tuning.errors import ExportError, SpaceError, StudyError
+from tuning.evaluation.predictions import read_predictions
 from tuning.evaluation.test_split import N_MISTAKES, evaluations_of
 from tuning.export import export, formats, retraining
 from tuning.export.description import ChosenTrial
 from tuning.export.manifest import FullManifest
 from tuning.export.parity import HOSTILE_TEXTS
 from tuning.export.retraining import Retraining, Trained, retrain
-from tuning.export.versions import publish
 from tuning.inference.load import load_fastest
 from tuning.inference.manifest import read_manifest, verify
 from tuning.inference.runtimes import FORMATS
 from tuning.metrics import metrics_of
 from tuning.outcomes import FailureReason
 from tuning.report.page import write_report
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, load_hypermodel
@@ -234,67 +232,16 @@ def test_export_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
     manifest = read_manifest(best)
     verify(best, manifest, manifest.files)
     manifest = export_study(setting.results)
-    assert manifest.export_number == 2
     page, _ = write_report(StudyHandle.of(setting.results, "s"))
     assert f"Evaluated {len(manifest.test_looks)} times" in page.read_text()
     assert "The scores are those of" not in page.read_text()
-    assert sorted(path.name for path in setting.folder.path.glob("best*/")) == ["best", "best.1"]
-
-
-def kill(*arguments: Any, **options: Any) -> None:
-    publish(*arguments, **options)
-    raise SystemExit
-
-
-def fill_the_disk(*arguments: Any, **options: Any) -> None:
-    raise OSError("the disk is full")
-
-
-def publish_scores(study: StudyDir, looks: list[PastEvaluation], *, number: int) -> None:
-    temporary = study.path / "best.tmp"
-    temporary.mkdir(parents=True)
-    seen = Predictions(np.zeros(1, int), np.ones(1, int), np.array([[0.9, 0.1]]), target=TWO)
-    manifest, test = (replace(each, test_looks=looks) for each in (EXPORT, TEST_SCORES))
-    export._publish(temporary, study, manifest, seen=seen, test=test, number=number)
-
-
-@pytest.mark.parametrize("is_killed", [True, False])
-def test_export_that_ends_while_it_is_published_leaves_the_scores_of_the_one_in_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool
-) -> None:
-    results = ResultsDir(tmp_path)
-    study, again = results.study("s"), EXPORT.test_looks * 2
-    publish_scores(study, EXPORT.test_looks, number=1)
-    monkeypatch.setattr(export, "publish", kill if is_killed else fill_the_disk)
-    with pytest.raises((SystemExit, StorageError)):
-        publish_scores(study, again, number=2)
-    assert full_manifest(study.best_dir).test_looks == (again if is_killed else EXPORT.test_looks)
-    expected = replace(TEST_SCORES, test_looks=again) if is_killed else TEST_SCORES
-    assert StudyHandle(results, study, "").test_scores == expected
-
-
-def test_scores_of_a_killed_export_stay_if_the_next_export_fails(
-    copied: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(chosen: Any, *arguments: Any, **options: Any) -> None:
-        publish_scores(copied.folder, EXPORT.test_looks * 2, number=2)
-
-    monkeypatch.setattr(export, "publish", kill)
-    with pytest.raises(SystemExit):
-        publish_scores(copied.folder, EXPORT.test_looks, number=1)
-    monkeypatch.setattr(export, "publish", fill_the_disk)
-    monkeypatch.setattr(export, "_export", fail)
-    with pytest.raises(StorageError, match="the disk is full"):
-        export_study(copied.results)
-    assert StudyHandle.of(copied.results, "s").test_scores == TEST_SCORES
-    assert copied.folder.test_predictions_path.exists()
+    assert sorted(path.name for path in setting.folder.path.glob("best*/")) == ["best"]
 
 
 @pytest.mark.parametrize("content", ["{", '{"schema_version": 1}'])
 def test_damaged_scores_prevent_no_export(
     content: str, copied: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish_scores(copied.folder, EXPORT.test_looks, number=1)
     copied.folder.test_path.write_text(content)
     exported: list[Any] = []
     monkeypatch.setattr(export, "_export", lambda *arguments, **options: exported.append(options))
@@ -525,7 +472,7 @@ def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_exported_
     assert "confirmed best" in ran.out
     exported = run_cli("export-best", "--study", "s")
     assert exported.code == 0, exported.err
-    assert re.search(r"Export 1: .*best/, compared on \d+ texts", exported.out)
+    assert re.search(r"best/, compared on \d+ texts", exported.out)
     assert re.search(r"model\.onnx .* \d\.\de-\d\d", exported.out)
     best = tmp_path / "results" / "s" / "best"
     manifest = full_manifest(best)

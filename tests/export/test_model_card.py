@@ -64,7 +64,6 @@ MANIFEST = replace(
     study="masked_lstm-reviews",
     data="reviews/*.csv",
     space="masked_lstm",
-    export_number=3,
     trial=7,
     seed=5,
     hyperparameters={"dropout": 0.25, "lstm_units": 32},

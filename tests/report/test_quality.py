@@ -38,7 +38,6 @@ from tuning.report.quality import (
     slices_figure,
     validation_points,
 )
-from tuning.results import staged
 from tuning.study.handle import StudyHandle
 from tuning.study.summary import Summary, summarize
 from tuning.targets.classes import Classes
@@ -97,9 +96,6 @@ def test_predictions_are_those_of_the_newest_evaluation(copied: Setting) -> None
     assert found is not None and found[0].column is columns["test"]
     write_predictions(folder.test_predictions_path, replace(seen, when="earlier"))
     assert quality_of(copied) is None
-    write_predictions(staged(folder.test_predictions_path), seen)  # An export was killed.
-    found = quality_of(copied)
-    assert found is not None and "40 texts of the test split" in found[1]
 
 
 def test_predictions_before_an_export_are_those_of_a_repeat(copied: Setting) -> None:

@@ -101,7 +101,7 @@ def test_answer_is_that_of_the_kind_of_labels(
         )
     assert predicted == {
         "predictions": [expected | {"problem": "0 of 7"}],
-        "export": {"study": "s", "number": 3, "created": "2026-01-01T00:00:00+00:00"},
+        "export": {"study": "s", "created": "2026-01-01T00:00:00+00:00"},
     }
     assert explained["prediction"] == expected | {"problem": "0 of 7"}
     assert {word["effect"] for word in explained["words"]} == {0.0}

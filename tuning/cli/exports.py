@@ -75,11 +75,10 @@ def predict(
 
 
 def _newest(results: ResultsDir, study: str | None) -> Path:
-    from tuning.export.versions import newest
     from tuning.inference.manifest import MANIFEST
 
     chosen = results.existing(study)
-    folder = newest(chosen)
+    folder = chosen.best_dir
     exported = sorted(path.parts[-3] for path in results.path.glob(f"*/best/{MANIFEST}"))
     if chosen.name not in exported:
         named = f", or name a study that has one (study): {', '.join(exported)}"

@@ -157,20 +157,13 @@ def print_test_scores(manifest: FullManifest) -> None:
 
 def print_formats(manifest: FullManifest, folder: StudyDir) -> None:
     from tuning.export.model_card import FORMAT_COLUMNS, format_rows
-    from tuning.export.versions import earlier
 
-    title = (
-        f"Export {manifest.export_number}: {folder.best_dir}/, compared on"
-        f" {manifest.n_parity_texts:,} texts"
-    )
+    title = f"{folder.best_dir}/, compared on {manifest.n_parity_texts:,} texts"
     shown = [n for n, column in enumerate(FORMAT_COLUMNS) if column not in CARD_ONLY_COLUMNS]
     header, *rows = ([row[n] for n in shown] for row in (FORMAT_COLUMNS, *format_rows(manifest)))
     console.print(_table(escape(title), header, rows, left=header[:1], whole=header))
     print_texts(*(f"{name} left out: {reason}" for name, reason in manifest.left_out.items()))
     print_texts(*manifest.limits)
-    kept = ", ".join(f"{path.name}/" for path in earlier(folder.best_dir).values())
-    if kept:
-        print_texts(f"Earlier exports are kept in {kept}.")
 
 
 def print_next(folder: Path, *commands: str) -> None:

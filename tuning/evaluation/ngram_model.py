@@ -156,17 +156,16 @@ def all_references(corpus: Corpus, *, task: LinearTask) -> dict[str, Reference]:
     """Return the references of the test split, with their predictions for it."""
     target = corpus.target
     train, validation = split_of(corpus, "train"), split_of(corpus, "validation")
-    test = corpus.split("test")  # `split_of` has built the n-grams.
     tuned = ngram_reference(
         train,
         validation,
-        ngrams_of(test.texts),
+        ngrams_of(corpus.split("test").texts),
         tuned=fit_linear_reference(corpus, task),
         orders=corpus.ngram_orders,
         target=target,
         task=task,
     )
-    same = constants(train.labels, validation.labels, len(test.labels), target=target)
+    same = constants(train.labels, validation.labels, len(tuned.predictions), target=target)
     return {**same, f"tuned n-grams + {target.regression_name}": tuned}
 
 

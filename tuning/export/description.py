@@ -133,7 +133,6 @@ def describe_export(
     trained: dict[str, Trained],
     card: DataCard,
     *,
-    number: int,
     scores: SplitScores,
     formats: WrittenFormats,
 ) -> FullManifest:
@@ -147,7 +146,6 @@ def describe_export(
         **vars(formats),
         files={},
         study=config.study,
-        export_number=number,
         space=config.space,
         data=config.data.data,
         metric=config.metric,

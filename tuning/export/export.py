@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +15,9 @@ from pathlib import Path
 import pandas as pd
 
 from tuning import documents
-from tuning.atomic_io import translated, write_text
+from tuning.atomic_io import replace_folder, translated, write_text
 from tuning.data.files import Progress
-from tuning.errors import ArgumentError, StorageError, StudyError
+from tuning.errors import ArgumentError, StudyError
 from tuning.evaluation.linear_reference import LinearTask
 from tuning.evaluation.ngram_model import all_references
 from tuning.evaluation.predictions import Predictions, columns_of, write_predictions
@@ -45,12 +46,11 @@ from tuning.export.manifest import FullManifest
 from tuning.export.model_card import model_card
 from tuning.export.retraining import Retraining, Trained, presets_of, retrain
 from tuning.export.threshold import interval_of, margin_rows, thresholds_of
-from tuning.export.versions import next_number, publish, recover, temporary_folder
 from tuning.inference.manifest import CARD, MANIFEST, MANIFEST_VERSION, digests
 from tuning.inputs.corpus import Corpus
-from tuning.results import StudyDir, staged
+from tuning.results import StudyDir
 from tuning.spaces.keras_settings import keras_settings_of
-from tuning.study.handle import StudyHandle, scores_path
+from tuning.study.handle import StudyHandle
 from tuning.study.lock import export_lock
 from tuning.study.prepare import prepare_corpus, prepare_views, require_same_data
 from tuning.study.study import require_same_encoders
@@ -105,11 +105,6 @@ def export_best(
         trial = best_trial(study) if number is None else named_trial(study.summary, number)
         chosen = ChosenTrial(trial=trial, study=study, opened=opened)
         with export_lock(study.folder):
-            recover(study.folder.best_dir)
-            with contextlib.suppress(StorageError, StudyError):  # A file is damaged.
-                # The next export overwrites the staged file before it is in place itself.
-                if scores_path(study.folder) == staged(study.folder.test_path):
-                    _replace_scores(study.folder)
             return _export(chosen, choice, slice_column=slice_column, progress=progress, warn=warn)
 
 
@@ -164,7 +159,7 @@ def _export(
             joined = join(chosen, members, of_members)
             trained = {BEST: joined, SINGLE: trained.pop(BEST), **trained}
             facts = describe_ensemble(chosen, members, of_members, joined, single=trained[SINGLE])
-        with temporary_folder(folder.best_dir.with_name("best.tmp")) as temporary:
+        with _new_folder(folder.best_dir.with_name("best.tmp")) as temporary:
             with write_formats(
                 temporary,
                 replace(trained[BEST].source, target=target),
@@ -194,17 +189,44 @@ def _export(
                 )
                 scores = replace(scores, chosen_thresholds=thresholds)
             scores = replace(scores, interval=interval_of(target, rows, seen))
-            number = next_number(folder.best_dir)
-            manifest = describe_export(
-                chosen, trained, corpus.card, number=number, scores=scores, formats=formats
-            )
+            manifest = describe_export(chosen, trained, corpus.card, scores=scores, formats=formats)
             if slice_column is not None:
                 seen = replace(seen, column=columns_of(slice_column, splits)["test"])
             test = TestDocument(**vars(scores), mistakes=evaluation.mistakes)
             write_text(temporary / CARD, model_card(manifest))
             manifest = replace(manifest, files=digests(temporary))
-            _publish(temporary, folder, manifest, seen=seen, test=test, number=number)
+            _publish(temporary, folder, manifest, seen=seen, test=test)
             return manifest
+
+
+def _publish(
+    temporary: Path,
+    folder: StudyDir,
+    manifest: FullManifest,
+    *,
+    seen: Predictions,
+    test: TestDocument,
+) -> None:
+    """Write the manifest and the scores of the test split, and put the export in place."""
+    documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
+    write_predictions(folder.test_predictions_path, seen)
+    documents.write(folder.test_path, test)
+    replace_folder(temporary, folder.best_dir)
+
+
+@contextlib.contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """Create an empty folder in place of what a killed process left, and yield its path. After an
+    error the folder is removed.
+    """
+    with translated(path):
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+    try:
+        yield path
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def _retrainings(
@@ -257,32 +279,3 @@ def _evaluate(
         config=chosen.config,
         best_target=target,
     )
-
-
-def _publish(
-    temporary: Path,
-    folder: StudyDir,
-    manifest: FullManifest,
-    *,
-    seen: Predictions,
-    test: TestDocument,
-    number: int,
-) -> None:
-    """Write the manifest, and put the export and its predictions and scores of the test split in
-    place. A disk that is full leaves the earlier export and its scores as they were.
-    """
-    write_predictions(staged(folder.test_predictions_path), seen)
-    documents.write(staged(folder.test_path), test)
-    documents.write(temporary / MANIFEST, manifest, version=MANIFEST_VERSION)
-    with translated(folder.best_dir):
-        # If the process is killed after this call, `scores_path` finds the staged file.
-        publish(temporary, folder.best_dir, number=number)
-    _replace_scores(folder)
-
-
-def _replace_scores(folder: StudyDir) -> None:
-    for path in (folder.test_predictions_path, folder.test_path):
-        # A process that was killed may have moved the first file.
-        if staged(path).exists():
-            with translated(path):
-                staged(path).replace(path)

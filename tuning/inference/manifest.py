@@ -56,7 +56,6 @@ class Manifest:
     files: dict[str, FileDigest]
     study: str = ""
     created: str = ""
-    export_number: int | None = None
     text_column: str | None = None
 
     def __post_init__(self) -> None:

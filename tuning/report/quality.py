@@ -30,7 +30,6 @@ from tuning.inputs.corpus import Corpus
 from tuning.report.figures import LAYOUT, error_bars
 from tuning.report.html_parts import plain
 from tuning.report.tables import with_best
-from tuning.results import staged
 from tuning.study.handle import StudyHandle
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import value_of
@@ -69,12 +68,8 @@ def read_quality(
     target = corpus.target
     exported = with_thresholds(target, test.chosen_thresholds) if test else target
     when = test.test_looks[-1].when if test and test.test_looks else None
-    path = folder.test_predictions_path
-    # A process that is killed after it replaced `best/` leaves the newest predictions in the staged
-    # file.
-    stored = (read_predictions(each, exported) for each in (path, staged(path)))
-    seen = next((each for each in stored if each and each.when == when), None)
-    if test and seen:
+    seen = read_predictions(folder.test_predictions_path, exported)
+    if test and seen and seen.when == when:
         about = f"{exported_name(test)} on the {len(seen.labels):,} texts of the test split"
         return replace(seen, column=columns.get("test", seen.column)), about
     best = study.best

@@ -79,7 +79,6 @@ def make_app(
     # The fields of `schemas.Export`.
     export = {
         "study": manifest.study,
-        "number": manifest.export_number,
         "created": manifest.created,
     }
     app = FastAPI(

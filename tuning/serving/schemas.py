@@ -49,7 +49,6 @@ class Export(BaseModel):
     """The export whose model made the predictions."""
 
     study: str
-    number: int | None
     created: str
 
 

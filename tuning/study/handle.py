@@ -8,22 +8,17 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import optuna
 
-from tuning.atomic_io import read_json
 from tuning.commands import of_study, typed
 from tuning.config import StudyConfig
 from tuning.confirmation.plan import further_seeds
 from tuning.confirmation.rounds import Confirmation
-from tuning.documents import unstructure
-from tuning.errors import StorageError
 from tuning.evaluation.linear_reference import LinearReference, LinearTask, read_linear_reference
 from tuning.evaluation.scores import TestDocument, read_test_scores
-from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION
-from tuning.results import ResultsDir, StudyDir, staged
+from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.study.coordinators import Heartbeat, comparison_that_searched, heartbeats_of
@@ -110,9 +105,8 @@ class StudyHandle:
 
     @cached_property
     def test_scores(self) -> TestDocument | None:
-        """The scores of the export in `best/`; None before an export."""
-        path = scores_path(self.folder)
-        return read_test_scores(path) if path else None
+        """The scores of the last export; None before an export."""
+        return read_test_scores(self.folder.test_path)
 
     @cached_property
     def best(self) -> Best | None:
@@ -136,22 +130,6 @@ class StudyHandle:
             yield study
         finally:
             close_study(study)
-
-
-def scores_path(folder: StudyDir) -> Path | None:
-    """Return the path of the scores of the export in `best/`; None if no file has them. A process
-    that is killed after it replaced `best/` leaves them in the staged file.
-    """
-    path = folder.test_path
-    try:
-        manifest = read_json(folder.best_dir / MANIFEST, version=MANIFEST_VERSION)
-    except StorageError:  # The export was removed or is damaged.
-        return path
-    for each in (path, staged(path)):
-        scores = read_test_scores(each)
-        if scores and unstructure(scores)["test_looks"] == manifest.get("test_looks"):
-            return each
-    return None
 
 
 @dataclass(frozen=True, kw_only=True)

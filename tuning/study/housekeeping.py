@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from tuning.atomic_io import translated
 from tuning.errors import StorageError, StudyError
-from tuning.results import ResultsDir, StudyDir, staged
+from tuning.results import ResultsDir, StudyDir
 from tuning.study.lock import is_locked
 from tuning.study.storage import missing_file, open_storage
 from tuning.study.study import read_record
@@ -86,12 +86,9 @@ def _of_study(
     study: StudyDir, opened: Callable[[], RDBStorage] | None
 ) -> Iterator[tuple[Path, str]]:
     unfinished = [path for path in study.path.rglob("*.tmp") if path.parent.name != "best.tmp"]
-    if not study.best_dir.exists() or is_locked(study.export_lock_path):
-        # best.tmp may be the only export, or is being written.
+    if is_locked(study.export_lock_path):  # best.tmp is being written.
         unfinished = [path for path in unfinished if path.name != "best.tmp"]
-    # These may be the only scores and predictions of the export.
-    of_export = {staged(study.test_path), staged(study.test_predictions_path)}
-    for path in sorted({*unfinished} - of_export):
+    for path in sorted(unfinished):
         yield path, "a process ended while it wrote this file"
     numbers = [int(path.parent.name) for path in study.path.glob("trials/*/checkpoint.npz")]
     if not numbers or opened is None:

@@ -80,7 +80,7 @@ class TrackedStudy:
         identity: a hash that differs between studies of the same name.
         confirmation: path of confirmation.json; None before a confirmation.
         export: folder of the newest finished export; None before an export.
-        exported: number and time of the export; empty without an export.
+        exported: time of the export; empty without an export.
     """
 
     name: str
@@ -108,7 +108,7 @@ def tracked_study(record: StudyRecord, summary: Summary, folder: StudyDir) -> Tr
     exported = ""
     with contextlib.suppress(ExportError):
         manifest = read_manifest(folder.best_dir)
-        exported = f"export {manifest.export_number} of {manifest.created}"
+        exported = f"export of {manifest.created}"
     made_of = json.dumps([folder.name, record.created, record.data_fingerprint])
     return TrackedStudy(
         name=folder.name,

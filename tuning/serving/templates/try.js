@@ -59,8 +59,8 @@ function show(text, explanation) {
     cell(row, signed(word.effect));
     row.cells[2].style.backgroundColor = color(word.effect, largest);
   }
-  const { study, number, created } = explanation.export;
-  const title = number === null ? "export" : `export ${number}`;
+  const { study, created } = explanation.export;
+  const title = "export";
   at("export").textContent = `Study ${study}, ${title} of ${created}`;
   at("answer").hidden = false;
 }
