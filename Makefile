@@ -38,12 +38,12 @@ pretrained  = $(if $(value PRESET),$(if $(own_preset),,$(VENV)/.installed-pretra
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help tune confirm compare dashboard report export-best import-kerastuner import-optuna
-.PHONY: enqueue export-hyperparameters track predict serve status data-card spaces pictures
+.PHONY: help tune confirm compare dashboard report export-best enqueue
+.PHONY: track predict serve status data-card spaces pictures
 .PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-step bench-scale
 .PHONY: bench-confirmation bench-samplers bench-serving bench-whole-run bench-curves bench-search
 .PHONY: install install-serve install-pretrained install-trackers test test-journeys test-nightly
-.PHONY: check faults soak fuzz format lock clean clean-results
+.PHONY: check faults soak fuzz format lock clean
 
 ## help: list the targets
 help:
@@ -77,24 +77,9 @@ report: $(VENV)/.installed
 export-best: $(VENV)/.installed $(trackers)
 	$(PYTHON) -m tuning export-best $(variables)
 
-## import-kerastuner: queue the configurations of the KerasTuner project in DIR in a study;
-##   AS_FINISHED=1 adds its trials with their scores
-import-kerastuner: $(VENV)/.installed
-	$(PYTHON) -m tuning import-kerastuner $(variables)
-
-## import-optuna: queue the configurations of the Optuna study NAME in the storage FROM in a study;
-##   AS_FINISHED=1 adds its trials with their scores
-import-optuna: $(VENV)/.installed
-	$(PYTHON) -m tuning import-optuna $(variables)
-
-## enqueue: queue the configurations of the CSV file FILE in a study
+## enqueue: queue the configurations of the CSV file FILE, or the best of the study FROM, in a study
 enqueue: $(VENV)/.installed
 	$(PYTHON) -m tuning enqueue $(variables)
-
-## export-hyperparameters: write the best trial's hyperparameters as JSON for KerasTuner and Optuna
-##   to the folder OUTPUT
-export-hyperparameters: $(VENV)/.installed
-	$(PYTHON) -m tuning export-hyperparameters $(variables)
 
 ## track: write a running or finished study to the trackers LOG_TO, such as
 ##   LOG_TO="mlflow:http://HOST:5000 tensorboard:runs"
@@ -249,10 +234,6 @@ lock: $(VENV)/.installed
 	$(uv) pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
 	  --no-header --no-annotate pyproject.toml $(addprefix --extra ,$(locked)) \
 	  --output-file requirements.lock
-
-## clean-results: list the files that no study needs; YES=1 removes them
-clean-results: $(VENV)/.installed
-	$(PYTHON) -m tuning clean $(variables)
 
 ## clean: remove .venv, the site and the tools' caches; results are kept
 clean:

@@ -27,8 +27,6 @@ MADE = re.compile(
     r".*?(<!-- End of the table\. -->\n)",
     re.DOTALL,
 )
-# The targets of make whose names differ from those of their commands.
-TARGETS = {"clean": "clean-results"}
 
 
 def commands() -> str:
@@ -42,7 +40,7 @@ def commands() -> str:
             variable = VARIABLES.get(param.name, param.opts[0].removeprefix("--").upper())
             flags = " ".join(f"`{flag}`" for flag in (*param.opts, *param.secondary_opts))
             key = variable.replace("-", "_"), flags, getattr(param, "help", None) or ""
-            users[key].append(TARGETS.get(command, command))
+            users[key].append(command)
     rows = [
         (f"`{variable}`", flags, ", ".join(names), text)
         for (variable, flags, text), names in users.items()

@@ -72,7 +72,6 @@ def test_variables_reach_the_command_as_they_are_typed() -> None:
         f"STUDY={value}",
         "TRIALS=9",
     ]
-    assert arguments_of("clean-results", "YES=1") == ["clean", "YES=1"]
     assert arguments_of("faults", "FAULTS=9") == ["--n-faults", "9"]
 
 
@@ -80,8 +79,8 @@ def test_variables_reach_the_command_as_they_are_typed() -> None:
     ("target", "name"),
     [
         ("tune", "STORAGE"),
-        ("import-optuna", "FROM"),
-        ("import-optuna", "SOURCE"),
+        ("enqueue", "FROM"),
+        ("enqueue", "SOURCE"),
         *((target, "LOG_TO") for target in ("tune", "compare", "export-best", "track")),
     ],
 )

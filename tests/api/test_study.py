@@ -124,17 +124,12 @@ def test_enqueue_takes_a_row_of_a_frame(open_study: tuning.Study) -> None:
     assert open_study.enqueue(rows.loc["a"]).n_added == 1
 
 
-def test_study_of_optuna_in_memory_is_imported(open_study: tuning.Study) -> None:
+def test_enqueue_takes_studies(open_study: tuning.Study) -> None:
     other = optuna.create_study(study_name="other", direction="maximize")
     other.enqueue_trial({**VALUES, "vocab_size": 18})
     other.optimize(lambda trial: trial.suggest_int("vocab_size", 1, 30), n_trials=1)
-    assert open_study.import_optuna(other).n_added == 1
-    (queued,) = [trial for trial in open_study.optuna_study.trials if trial.state.name == "WAITING"]
-    assert queued.user_attrs["imported"] == "trial 0 of the Optuna study other"
-    assert open_study.import_optuna(open_study).n_added == 0
-    for wrong in ((other, "other"), (3,), (Path("other.db"),)):
-        with pytest.raises(ArgumentError, match=r"must get an optuna\.Study"):
-            open_study.import_optuna(*wrong)
+    assert open_study.enqueue(other).n_added == 1
+    assert open_study.enqueue(open_study).n_added == 0
 
 
 @pytest.mark.parametrize(("name", "reason"), [("", "has files"), ("notes.txt", "is a file")])

@@ -210,7 +210,6 @@ def test_default_in_the_help_is_the_one_that_is_used(flag: str) -> None:
         (["confirm", "RESPLIT=1"], ["--resplit"]),
         (["tune", "SLICE=topic"], []),  # A variable of other commands.
         (["report", "SLICE=topic"], ["--slice-column", "topic"]),
-        (["import-kerastuner", "DIR=x", "AS_FINISHED=1"], ["--project", "x", "--as-finished"]),
         (["predict", "TEXT=it's $1"], ["--text", "it's $1"]),
         (["predict", "TEXT=body", "FILE=a.csv"], ["--file", "a.csv", "--text-column", "body"]),
         (["tune", "TRIALS=3", "--data", "y=1/a.csv"], ["--n-trials", "3", "--data", "y=1/a.csv"]),
@@ -240,8 +239,8 @@ def test_exported_variables_count_except_those_of_other_programs(
 
 
 def test_variable_that_is_neither_yes_nor_no_is_refused() -> None:
-    with pytest.raises(typer.BadParameter, match="YES must be 1 or 0; received 'perhaps'"):
-        with_flags(app, ["clean", "YES=perhaps"])
+    with pytest.raises(typer.BadParameter, match="CONFIRM must be 1 or 0; received 'perhaps'"):
+        with_flags(app, ["tune", "CONFIRM=perhaps"])
 
 
 def test_variable_that_no_command_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,8 +271,8 @@ def test_warning_names_the_typed_variables_of_other_commands(
 def test_password_is_taken_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("STORAGE", "FROM", "SOURCE", "LOG_TO"):
         monkeypatch.setenv(name, "secret")
-    for name in ("tune", "import-optuna", "track"):
+    for name in ("tune", "enqueue", "track"):
         assert with_flags(app, [name]) == [name]
     for option, variable in (("storage", "STORAGE"), ("log_to", "LOG_TO")):
         assert OPTIONS["tune", f"--{option.replace('_', '-')}"].envvar == [variable]
-    assert OPTIONS["import-optuna", "--source"].envvar == ["FROM", "SOURCE"]
+    assert OPTIONS["enqueue", "--source"].envvar == ["FROM", "SOURCE"]

@@ -91,14 +91,14 @@ def test_study_that_another_program_created_in_another_direction_is_refused(
     assert opened(results).study_name == "s"
 
 
-def test_study_of_another_program_is_refused_with_the_way_to_import_it(
+def test_study_of_another_program_is_refused_with_the_way_to_queue_its_best(
     results: ResultsDir,
 ) -> None:
     results.path.mkdir()
     optuna.create_study(study_name="s", storage=results.storage_url(None)).add_trial(
         optuna.trial.create_trial(value=1.0)
     )
-    with pytest.raises(StudyError, match="program's study, type `make import-optuna`"):
+    with pytest.raises(StudyError, match="program's study, type `make enqueue`"):
         opened(results)
 
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from tuning.api.exchange import WarmStart
     from tuning.api.exports import Export
     from tuning.config import StudyConfig
     from tuning.confirmation.rounds import Confirmation
+    from tuning.search.enqueue import Enqueued
     from tuning.spaces.loading import SearchSpace
     from tuning.study.handle import Status, StudyHandle
 
@@ -409,80 +409,44 @@ class Study:
         track(trackers, self._read())
 
     @plain_values
-    def import_kerastuner(self, project: str | Path, *, as_finished: bool = False) -> WarmStart:
-        """Queue the configurations of a KerasTuner project in a study, the best first.
-
-        Args:
-            project: folder of a KerasTuner project, with its oracle.json (default: none; required).
-            as_finished: add the trials with their scores, as finished trials of a study with the
-                same objective (default: queue their configurations, to train them here).
-
-        Raises:
-            StudyError: the folder has no readable project, or the project has another objective.
-        """
-        from tuning.api import exchange
-
-        path = Path(project).expanduser()
-        return exchange.import_kerastuner(self._read(), path, as_finished=as_finished)
-
-    @plain_values
-    def import_optuna(
-        self,
-        source: str | optuna.Study | Study,
-        name: str | None = None,
-        *,
-        as_finished: bool = False,
-    ) -> WarmStart:
-        """Queue the configurations of another Optuna study in a study, the best first.
-
-        Args:
-            source: URL of the Optuna storage that contains the other study; in Python also the
-                study itself (default: none; required).
-            name: name of the study in that storage (default: none; required with a URL).
-            as_finished: add the trials with their scores, as finished trials of a study with the
-                same objective (default: queue their configurations, to train them here).
-
-        Raises:
-            ArgumentError: a URL comes without a name, or a study with a name.
-            StudyError: the study does not exist, or has other directions or objectives.
-            StorageError: the storage can't be read.
-        """
-        from tuning.api import exchange
-
-        other = source.optuna_study if isinstance(source, Study) else source
-        return exchange.import_optuna(self._read(), other, name, as_finished=as_finished)
-
     def enqueue(
         self,
-        configurations: str | Path | pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]],
-    ) -> WarmStart:
+        configurations: str
+        | Path
+        | pd.DataFrame
+        | Mapping[str, Any]
+        | Sequence[Mapping[str, Any]]
+        | optuna.Study
+        | Study
+        | None = None,
+        *,
+        source: str | None = None,
+        name: str | None = None,
+        best: int = 10,
+    ) -> Enqueued:
         """Queue configurations in a study, which the next search trains first.
 
         Args:
             configurations: CSV file whose columns are hyperparameters and whose rows are
-                configurations; an empty cell takes its default. In Python also a data frame, a dict
-                or a list of dicts (default: none; required).
+                configurations; an empty cell takes its default. In Python also a data frame, a
+                dict, a list of dicts, or another study (default: none).
+            source: another study, whose best configurations are queued: its name, or with `name`
+                the URL of an Optuna storage (default: none).
+            name: name of the study in the storage `source` (default: none).
+            best: number of configurations that are taken from another study (default 10).
 
         Raises:
-            StudyError: the file can't be read, or no name is a hyperparameter of the space.
+            ArgumentError: both `configurations` and `source` are given, or neither.
+            StudyError: the file or the study can't be read, or no name is a hyperparameter of the
+                space.
         """
-        from tuning.api import exchange
+        from tuning.config import require_positive
+        from tuning.search import enqueue
 
-        return exchange.enqueue(self._read(), configurations)
-
-    def export_hyperparameters(self, output: str | Path = ".") -> list[Path]:
-        """Write the hyperparameters of the best trial as JSON for KerasTuner and for Optuna, and
-        return the paths of the two files.
-
-        Args:
-            output: folder for the two files (default: the current folder).
-
-        Raises:
-            StudyError: no trial is complete.
-        """
-        from tuning.api.exchange import write_best_values
-
-        return write_best_values(self._read(), output=Path(output).expanduser())
+        require_positive({"best": best})
+        if isinstance(configurations, Study):
+            configurations = configurations.optuna_study
+        return enqueue.enqueue(self._read(), configurations, source=source, name=name, n_best=best)
 
 
 def load_study(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,7 +15,7 @@ from tuning.api.search import tune
 from tuning.api.study import Study
 from tuning.cli.derive import command, study_command, with_flags
 from tuning.cli.exports import predict, serve
-from tuning.cli.studies import clean, dashboard, data_card, spaces, status, track
+from tuning.cli.studies import dashboard, data_card, spaces, status, track
 from tuning.commands import of_study, typed
 from tuning.display.console import console, error_console, print_traceback, printable, warn
 from tuning.display.tables import print_next
@@ -26,24 +25,19 @@ from tuning.text import counted
 from tuning.trackers.targets import ENVIRONMENT
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tuning.api.exchange import WarmStart
+    from tuning.search.enqueue import Enqueued
 
 BAD_FLAGS = 2
 N_SENTENCES = 20  # Maximum number of sentences about trials that are left out.
 N_FURTHER = 20  # Number of new configurations that the next command trains, as `make tune` does.
 
 
-def _print_added(study: Study, added: WarmStart) -> None:
+def _print_added(study: Study, added: Enqueued) -> None:
     for sentence in added.left_out[:N_SENTENCES]:
         warn(printable(sentence, 300))
     if len(added.left_out) > N_SENTENCES:
         warn(f"{len(added.left_out) - N_SENTENCES} more were left out.")
-    done, what = (
-        ("Added to", "finished trial") if added.is_finished else ("Queued in", "configuration")
-    )
-    console.print(f"{done} {escape(study.name)}: {counted(added.n_added, what)}.")
+    console.print(f"Queued in {escape(study.name)}: {counted(added.n_added, 'configuration')}.")
     if added.n_added:
         further = typed("tune", **of_study(study.path), n_trials=added.n_trials + N_FURTHER)
         console.print(f"Next: {further}, which trains {N_FURTHER} new configurations as well")
@@ -52,15 +46,6 @@ def _print_added(study: Study, added: WarmStart) -> None:
 def _print_next(study: Study | None) -> None:
     if study and study.best:
         print_next(study.path, "export-best", "report", "dashboard")
-
-
-def _print_files(study: Study, paths: Sequence[Path]) -> None:
-    best = study.best
-    if best:
-        name = "confirmed best" if best.is_confirmed else "best of the search"
-        console.print(f"Trial {best.number}, the {name}:")
-    for path in paths:
-        console.print(escape(str(path)))
 
 
 app = typer.Typer(
@@ -84,13 +69,9 @@ COMMANDS = {
     ),
     "predict": command(predict),
     "serve": command(serve),
-    "import-kerastuner": study_command(Study.import_kerastuner, _print_added),
-    "import-optuna": study_command(Study.import_optuna, _print_added),
     "enqueue": study_command(Study.enqueue, _print_added),
-    "export-hyperparameters": study_command(Study.export_hyperparameters, _print_files),
     "track": study_command(track),
     "status": command(status),
-    "clean": command(clean),
     "data-card": command(data_card),
     "spaces": command(spaces),
 }

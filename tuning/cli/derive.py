@@ -44,7 +44,6 @@ ONLY_PYTHON = ("texts", "labels")
 # Flags of version 0.1.0 whose names differ from those of the parameters.
 OTHER_FLAGS = {
     "configurations": "--file",
-    "project": "--dir",
     "slice_column": "--slice",
     "source": "--from",
 }

@@ -17,7 +17,7 @@ from tuning.api.inputs import source_of
 from tuning.config import AUTO, Data, DataConfig, StudyConfig
 from tuning.display.console import console, open_in_browser, printable, server_url, warn
 from tuning.display.progress import steps
-from tuning.display.tables import best_table, card_table, removable_table, space_table
+from tuning.display.tables import best_table, card_table, space_table
 from tuning.hosts import LOCAL, is_loopback
 from tuning.results import ResultsDir
 from tuning.text import counted
@@ -140,30 +140,6 @@ def track(study: Study, *, log_to: Sequence[str] = ()) -> None:
     with steps() as progress:
         progress("writing to the trackers", 0.0)
         study.log_to(*log_to)
-
-
-def clean(
-    *, yes: bool = False, storage: str | None = None, results: str | Path = "results"
-) -> None:
-    """List the files in the results folder that no study needs, or remove them with --yes.
-
-    Args:
-        yes: remove the files (default: only list them).
-    """
-    from tuning.study.housekeeping import find_removable, remove
-
-    root = ResultsDir(Path(results).expanduser())
-    files = find_removable(root, storage_url=root.storage_url(storage))
-    if not files:
-        console.print("There is nothing to remove.")
-        return
-    console.print(removable_table(files))
-    total = f"{sum(file.n_bytes for file in files) / 2**20:,.1f} MB"
-    if yes:
-        remove(files)
-        console.print(f"{total} freed.")
-    else:
-        console.print(f"{total} to free; add --yes, or YES=1 with make, to remove the files.")
 
 
 def data_card(

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tuning.report.spaces import SpaceResult
     from tuning.search.events import Outcome
     from tuning.spaces.loading import SearchSpace
-    from tuning.study.housekeeping import Removable
     from tuning.study.summary import Summary
 
 # Columns of the table of formats that only the model card has: a terminal is too narrow.
@@ -201,15 +200,6 @@ def card_table(card: DataCard) -> Table:
     for name, value in data_rows(replace(card, data=near)):
         table.add_row(name, escape(printable(value, 400)))
     return table
-
-
-def removable_table(files: list[Removable]) -> Table:
-    rows = [
-        [f"{file.n_bytes / 2**20:,.1f}", printable(str(file.path), 400), file.reason]
-        for file in files
-    ]
-    header = ["MB", "path", "why"]
-    return _table("Files that no study needs", header, rows, left=header[1:])
 
 
 def space_table(title: str, space: SearchSpace) -> Table:

@@ -27,7 +27,6 @@ from tuning.inputs import tokenizer
 from tuning.inputs.contract import Stored
 from tuning.inputs.corpus import encode
 from tuning.inputs.kinds import IDS
-from tuning.study.housekeeping import size
 from tuning.targets.target import Array, Labels, Target
 from tuning.text import utf8
 from tuning.training.architecture import is_stock
@@ -190,7 +189,7 @@ def _check(
         form=name,
         takes=export_format.takes,
         needs=list(export_format.needs),
-        bytes=size(folder / export_format.path),
+        bytes=_size(folder / export_format.path),
     )
 
 
@@ -235,3 +234,9 @@ def pipeline_probabilities(source: Source, texts: list[str]) -> Array:
         others |= kind.encode(texts, source.vocabulary(kind), source.inputs)
     words = source.vocabulary(IDS) if IDS in source.kinds else []
     return source.probabilities(replace(encode(texts, words), others=others))
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())

@@ -314,8 +314,8 @@ def _refuse_incomplete(folder: StudyDir, storage: optuna.storages.RDBStorage) ->
         raise StudyError(
             f"A study in the storage must have its folder; {folder.name!r} is in"
             f" {hide_password(storage.url)}, but {folder.config_path} is missing. Restore the"
-            " folder, or give join for a study of another machine, or another study. To import the"
-            f" trials of another program's study, type `{typed('import-optuna')}`."
+            " folder, or give join for a study of another machine, or another study. To queue the"
+            f" best configurations of another program's study, type `{typed('enqueue')}`."
         )
 
 
