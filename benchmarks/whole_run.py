@@ -18,7 +18,7 @@ from benchmarks.settings import Settings
 from benchmarks.sides import Sides
 from tuning.data.splits import SplitReviews
 
-SPACES = ("reviews", "baseline_lstm")  # the default space, and the notebook's model alone
+SPACES = ("text", "baseline_lstm")  # the default space, and the notebook's model alone
 TINY = ["--n-trials", "2", "--epochs", "1", "--no-confirm"]
 
 Run = dict[str, dict[str, float]]  # by command: `seconds` and `cpu_seconds`
@@ -35,7 +35,7 @@ def measure(settings: Settings, splits: SplitReviews, sides: Sides) -> dict[str,
     values = {
         "run_minutes": minutes[0],
         "run_minutes_baseline": minutes[1],
-        "export_seconds": runs["reviews"]["export-best"]["seconds"],
+        "export_seconds": runs["text"]["export-best"]["seconds"],
     }
     return {**figures(values), "runs": runs}
 

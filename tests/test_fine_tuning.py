@@ -9,7 +9,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from search_spaces.transformer import Transformer
+from search_spaces.finetuned_encoder import FinetunedEncoder
 from tests.numbered import TWO
 from tests.paths import ROOT
 from tests.presets import word_pieces, write_bert
@@ -27,7 +27,7 @@ from tuning.training.fit import fit
 from tuning.training.prediction import make_view
 from tuning.training.result import Answer, Epoch, FitResult, TrainingJob
 
-SPACE = ROOT / "search_spaces" / "transformer.py"
+SPACE = ROOT / "search_spaces" / "finetuned_encoder.py"
 
 
 def without_ids(n: int, presets: dict[str, PresetTexts]) -> TokenizedTexts:
@@ -63,7 +63,7 @@ def values(preset: str) -> dict[str, Any]:
     return {**defaults(space.hyperparameters), **of_tests}
 
 
-class Eager(Transformer):
+class Eager(FinetunedEncoder):
     """The search space without a graph, which takes longer to trace than these trainings take."""
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:

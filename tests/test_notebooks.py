@@ -13,7 +13,7 @@ from tests.texts import make_reviews
 
 SMALL = {
     "quick_start": 'DATA, N_TRIALS, EPOCHS = "reviews.csv", 3, 1',
-    "read_a_study": 'STUDY = "reviews-reviews"',
+    "read_a_study": 'STUDY = "text-reviews"',
     "your_data": "N_REVIEWS, N_TRIALS, EPOCHS = 300, 2, 1",
     "from_keras_tuner": "N_REVIEWS, N_TRIALS, EPOCHS = 300, 2, 1",
 }

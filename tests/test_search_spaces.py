@@ -175,7 +175,7 @@ def test_space_builds_at_the_defaults_and_at_random_draws_of_keras_tuner(
     declared_names = {item.name for item in hp.space}
     assert hypermodel.build(hp).compiled
     assert {item.name for item in hp.space} == declared_names
-    if path.stem == "reviews":
+    if path.stem == "text":
         reason = "KerasTuner removes values of names in two scopes; see docs/limitations.md"
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True, raises=ValueError))
     oracle = keras_tuner.oracles.RandomSearchOracle(
@@ -195,7 +195,7 @@ def test_default_space_begins_with_the_notebooks_model_and_models_of_each_kind()
     """The ranges and defaults of the four hyperparameters are those of `baseline_lstm`."""
     folder = ROOT / "search_spaces"
     own, notebooks = (
-        hyperparameters_of(folder / f"{name}.py") for name in ("reviews", "baseline_lstm")
+        hyperparameters_of(folder / f"{name}.py") for name in ("text", "baseline_lstm")
     )
     values = defaults(notebooks)
     names = ("vocab_size", "sequence_length", "embedding_dim", "lstm_units")
@@ -206,7 +206,7 @@ def test_default_space_begins_with_the_notebooks_model_and_models_of_each_kind()
     }
     assert set(of_lstm) == {"vocab_size", "sequence_length", "embedding_dim", "lstm_units"}
     assert of_lstm == {item.name: item for item in notebooks if item.name in of_lstm}
-    hypermodel = load_hypermodel(folder / "reviews.py")
+    hypermodel = load_hypermodel(folder / "text.py")
     _, model = build(hypermodel, defaults(own))
     assert model.count_params() == 682_957
     _, notebook = build(load_hypermodel(folder / "baseline_lstm.py"), defaults(notebooks))
@@ -217,4 +217,4 @@ def test_default_space_begins_with_the_notebooks_model_and_models_of_each_kind()
     (kinds,) = (item.choices for item in own if item.name == "architecture")
     starts = [point["architecture"] for point in hypermodel.starting_points]
     # N-grams beside a network begin with both networks.
-    assert sorted(["lstm", *starts]) == sorted([*kinds, "wide_deep"])
+    assert sorted(["lstm", *starts]) == sorted([*kinds, "ngrams_and_network"])

@@ -1,4 +1,4 @@
-"""Studies of the search space `transformer`, from the command line."""
+"""Studies of the search space `finetuned_encoder`, from the command line."""
 
 import shutil
 import zipfile
@@ -28,7 +28,7 @@ from tuning.study.handle import StudyHandle
 pytest.importorskip("keras_hub", reason="the extra `pretrained` is not installed")
 
 Run = Callable[..., Ran]
-SPACE = str(ROOT / "search_spaces" / "transformer.py")
+SPACE = str(ROOT / "search_spaces" / "finetuned_encoder.py")
 
 
 def test_preset_without_a_space_chooses_that_of_a_frozen_encoder(
@@ -113,7 +113,7 @@ def test_keras_model_is_read_once_and_exported_with_the_head(
     encoder = write_text_encoder(tmp_path / "encoder.keras")
     results = ResultsDir(tmp_path / "results")
     url, folder = results.storage_url(None), results.study("s")
-    config = config_of(reviews_csv, encoder, str(ROOT / "search_spaces" / "frozen.py"))
+    config = config_of(reviews_csv, encoder, str(ROOT / "search_spaces" / "frozen_encoder.py"))
     tuned = tune_with(config, results, storage_url=url, n_trials=3)
     assert [trial.params["architecture"] for trial in tuned.summary.trials] == [
         "ngrams",

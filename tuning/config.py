@@ -445,7 +445,7 @@ class StudyConfig:
     refuses_unknown_keys: ClassVar[bool] = True
 
     study: str
-    space: str = "reviews"
+    space: str = "text"
     metric: str = ""
     costs: tuple[str, ...] = ()
     max_parameters: int | None = None
@@ -528,7 +528,7 @@ class StudyConfig:
 
 
 # The search space of a new study with a preset.
-SPACE_OF_PRESETS = "frozen"
+SPACE_OF_PRESETS = "frozen_encoder"
 
 
 def is_keras_file(preset: object) -> bool:

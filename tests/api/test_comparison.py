@@ -31,8 +31,8 @@ from tuning.study.storage import close_study
 from tuning.study.study import load_study
 
 NAME = "compare-reviews"
-VALUES = {"ngrams": [0.8, 0.81, 0.8], "cnn": [0.9, 0.91, 0.9], "reviews": [0.9, 0.9, 0.91]}
-N_PARAMETERS = {"ngrams": 100, "cnn": 100, "reviews": 50}
+VALUES = {"ngrams": [0.8, 0.81, 0.8], "cnn": [0.9, 0.91, 0.9], "text": [0.9, 0.9, 0.91]}
+N_PARAMETERS = {"ngrams": 100, "cnn": 100, "text": 50}
 
 
 class Searches:
@@ -112,9 +112,9 @@ def test_next_commands_are_those_of_the_space_to_choose(
 ) -> None:
     shown: list[tuning.Study] = []
     monkeypatch.setattr("tuning.cli.app._print_next", shown.append)
-    ran = run_cli("compare", "--spaces", "cnn reviews", "--data", "reviews.csv")
-    assert "Choose reviews" in ran.out and "cnn has the best mean" in ran.out
-    assert [study.name for study in shown] == [f"{NAME}-reviews"]
+    ran = run_cli("compare", "--spaces", "cnn text", "--data", "reviews.csv")
+    assert "Choose text" in ran.out and "cnn has the best mean" in ran.out
+    assert [study.name for study in shown] == [f"{NAME}-text"]
 
 
 def test_all_spaces_have_the_metric_the_weights_and_the_folds_of_the_first(
@@ -122,7 +122,7 @@ def test_all_spaces_have_the_metric_the_weights_and_the_folds_of_the_first(
 ) -> None:
     chosen: dict[str, Any] = {"metric": "val_f1", "class_weight": {"negative": 2}, "folds": "3"}
     tuning.compare(["ngrams", "cnn"], "reviews.csv", **chosen)
-    tuning.compare(["reviews"], "reviews.csv")
+    tuning.compare(["text"], "reviews.csv")
     assert [config.metric for config in searches.configs] == ["val_f1"] * 3
     assert {config.train.class_weight for config in searches.configs} == {"negative:2"}
     assert searches.folds == [3, 3, 3]
@@ -142,24 +142,24 @@ def test_new_space_of_an_earlier_comparison_has_the_words_of_the_others(searches
         record = read_json(path)
         assert record["config"].pop("counts_validation") is True
         write_json(path, {**record, "data_fingerprint": fingerprint})
-    tuning.compare(["reviews"], "reviews.csv")
+    tuning.compare(["text"], "reviews.csv")
     assert len(tuning.load_comparison(NAME).studies) == 3
 
 
 def test_all_spaces_have_the_kind_of_the_first_and_its_metric(searches: Searches) -> None:
     tuning.compare(["ngrams", "cnn"], Data("reviews.csv", kind="number"))
-    tuning.compare(["reviews"], "reviews.csv")
+    tuning.compare(["text"], "reviews.csv")
     settings = [(config.data.kind, config.metric) for config in searches.configs]
     assert settings == [("number", "val_mae")] * 3
 
 
 def test_comparison_continues_with_further_spaces_and_minutes(searches: Searches) -> None:
     tuning.compare(["ngrams", "cnn"], "reviews.csv", minutes=2, seed=3)
-    tuning.compare(["reviews"], "reviews.csv")
-    assert searches.calls[2:] == [("reviews", 120)]
+    tuning.compare(["text"], "reviews.csv")
+    assert searches.calls[2:] == [("text", 120)]
     assert searches.configs[2].seed == 3
     tuning.compare(data="reviews.csv", minutes=3)
-    assert searches.calls[3:] == [("ngrams", 180), ("cnn", 180), ("reviews", 180)]
+    assert searches.calls[3:] == [("ngrams", 180), ("cnn", 180), ("text", 180)]
     with pytest.raises(ArgumentError, match="minutes must be 3 or more"):
         tuning.compare(data="reviews.csv", minutes=2)
 
@@ -230,7 +230,7 @@ def test_other_settings_than_before_are_refused_before_a_search(
     if not arguments:
         make_reviews(200).to_csv("reviews.csv", index=False)
     with pytest.raises(StudyError, match=words):
-        tuning.compare(["reviews"], "reviews.csv", **arguments)
+        tuning.compare(["text"], "reviews.csv", **arguments)
     assert len(searches.calls) == 2
 
 

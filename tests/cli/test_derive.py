@@ -214,7 +214,6 @@ def test_default_in_the_help_is_the_one_that_is_used(flag: str) -> None:
         (["predict", "TEXT=body", "FILE=a.csv"], ["--file", "a.csv", "--text-column", "body"]),
         (["tune", "TRIALS=3", "--data", "y=1/a.csv"], ["--n-trials", "3", "--data", "y=1/a.csv"]),
         (["serve", "HOST=h", "PORT=1"], ["--host", "h", "--port", "1"]),
-        (["clean", "YES=n"], []),
         (["tune", "CONFIRM=off"], ["--no-confirm"]),
     ],
 )

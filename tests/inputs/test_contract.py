@@ -304,7 +304,7 @@ def test_words_and_ngrams_stand_beside_one_other_input(names: tuple[str, ...]) -
 def test_default_space_trains_a_head_on_features_beside_words_and_ngrams(
     corpus: Corpus, values: dict[str, Any]
 ) -> None:
-    path = ROOT / "search_spaces" / "frozen.py"
+    path = ROOT / "search_spaces" / "frozen_encoder.py"
     space = declare(path, n_classes=2, preset=values["preset"]).hyperparameters
     point = {"architecture": "both", "has_words": True}
     of_space = resolve_point(point, space, name="The point")

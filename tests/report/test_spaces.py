@@ -125,8 +125,8 @@ def test_studies_belong_together_by_their_names_data_metric_and_seed(results: Re
     store_study(results, "c", "/other/folder/cnn.py")
     store_study(results, "c", "ngrams")
     store_study(results, "c-2", "cnn")
-    store_study(results, "c", "reviews", seed=7)
-    store_study(results, "c", "wide_deep", metric="val_f1")
+    store_study(results, "c", "text", seed=7)
+    store_study(results, "c", "ngrams_and_network", metric="val_f1")
     results.study("broken").path.mkdir()
     results.study("broken").config_path.write_text("{")
     names = {
@@ -139,9 +139,9 @@ def test_studies_belong_together_by_their_names_data_metric_and_seed(results: Re
 def test_results_are_read_from_the_studies(results: ResultsDir) -> None:
     store_study(results, "c", "ngrams")
     store_study(results, "c", "cnn", [0.7, 0.8, 0.9])
-    store_study(results, "c", "reviews", [0.9, 0.9, 0.8])
+    store_study(results, "c", "text", [0.9, 0.9, 0.8])
     best, second, last = space_results(results, "c", storage_url=results.storage_url(None))
-    assert (best.space, second.space, last.space) == ("reviews", "cnn", "ngrams")
+    assert (best.space, second.space, last.space) == ("text", "cnn", "ngrams")
     assert second.repeats == {(1, 0): 0.7, (2, 0): 0.8, (3, 0): 0.9}
     assert (second.search_value, second.n_trials, second.n_parameters) == (0.95, 1, 100)
     assert second.train_seconds == 3
@@ -153,7 +153,7 @@ def test_study_that_the_storage_lacks_or_with_a_damaged_confirmation_is_left_out
 ) -> None:
     url = results.storage_url(None)
     store_study(results, "c", "cnn", [0.7, 0.8, 0.9])
-    folder = store_study(results, "c", "reviews", [0.9, 0.9, 0.8])
+    folder = store_study(results, "c", "text", [0.9, 0.9, 0.8])
     optuna.delete_study(study_name=folder.name, storage=url)
     store_study(results, "c", "ngrams", [0.9, 0.9, 0.8]).confirmation_path.write_text("{")
     assert [left.space for left in space_results(results, "c", storage_url=url)] == ["cnn"]

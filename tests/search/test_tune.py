@@ -80,19 +80,19 @@ def noisy_reviews(n: int, *, n_classes: int) -> pd.DataFrame:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("space", "n_classes", "number"), [("reviews", 2, 1), ("reviews", 5, 1), ("frozen", 5, 2)]
+    ("space", "n_classes", "number"), [("text", 2, 1), ("text", 5, 1), ("frozen_encoder", 5, 2)]
 )
 def test_starting_point_of_ngrams_alone_is_not_behind_the_linear_model(
     space: str, n_classes: int, number: int, tmp_path: Path
 ) -> None:
-    """The first point of `frozen` has n-grams beside a Keras model, whose vectors say little."""
+    """The first point of the frozen encoder has n-grams beside vectors that say little."""
     data, results = tmp_path / "reviews.csv", ResultsDir(tmp_path / "results")
     noisy_reviews(2_000, n_classes=n_classes).to_csv(data, index=False)
     positive_from = 2 if n_classes == 2 else 0  # each number of stars is a class
     config = StudyConfig(
         study="s",
         space=space,
-        preset=str(write_text_encoder(tmp_path / "e.keras")) if space == "frozen" else None,
+        preset=str(write_text_encoder(tmp_path / "e.keras")) if space == "frozen_encoder" else None,
         data=DataConfig(data=str(data), positive_from=positive_from),
         pruner="none",
     )
@@ -431,7 +431,7 @@ def test_worker_over_a_limit_is_replaced_and_its_trial_fails_with_a_reason(
 def test_search_that_cannot_be_confirmed_says_why(
     ended: SearchEnd, attributes: dict[str, float], reason: str | None, tmp_path: Path
 ) -> None:
-    study = optuna.create_study(study_name="both-reviews", direction="maximize")
+    study = optuna.create_study(study_name="both-text", direction="maximize")
     for name, value in attributes.items():
         study.set_user_attr(name, value)
     session = session_of(study, CONFIG, SPACE, ResultsDir(tmp_path))

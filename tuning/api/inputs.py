@@ -30,7 +30,7 @@ MAX_MEAN_LENGTH = 100
 
 
 def default_study(space: str | None, data: str | None) -> str:
-    """Return the name of a study of this search space and data set: `reviews-movie_reviews`."""
+    """Return the name of a study of this search space and data set: `text-movie_reviews`."""
     name = safe_name(short_name(space or StudyConfig.space)).lstrip("_-") or "space"
     return f"{name}-{data_stem(data)}"[:100]
 

@@ -78,9 +78,9 @@ def tune(
             pattern of files, or, in Python, a data frame or `Data(...)` (default movie_reviews).
         space: search space: a name in search_spaces/, the path of a file, or FILE.py:NAME for one
             of its hypermodels; in Python also a subclass of `keras_tuner.HyperModel` or a function
-            `build(hp)`, whose source is written into the study's folder (default reviews, or
-            frozen with preset).
-        study: name of the study (default: search space and data set, as in reviews-movie_reviews).
+            `build(hp)`, whose source is written into the study's folder (default text, or
+            frozen_encoder with preset).
+        study: name of the study (default: search space and data set, as in text-movie_reviews).
         n_trials: total number of finished trials of the study, or auto: search until ten more
             trials are expected to gain no more than the spread between seeds (default: the value
             of the last call, or 20 for a new study).

@@ -210,7 +210,7 @@ def with_votes(
         ngrams = keras.Input((None,), dtype="int32", name="ngrams")
         # `unit_length` does not help here. With the best share of each, the validation accuracy is
         # 0.7960 with and without it for 14 categories of Amazon reviews, and 0.8937 instead of
-        # 0.8952 for sentiment (`frozen`, features of MiniLM, means of three seeds, by hand).
+        # 0.8952 for sentiment (features of MiniLM, means of three seeds, by hand).
         wide = scaled(
             ngram_logits(ngrams, vocab_size=vocab_size, n_outputs=n_outputs), start="zeros"
         )

@@ -59,7 +59,7 @@ def wide_deep_classifier(
     deep = keras.layers.Dense(n_outputs, name="word_logits")(features(ids))
     logits = keras.layers.Add()([scaled(wide), deep])
     outputs = class_activation(n_classes, multi_label)(logits)
-    model = keras.Model([ids, ngrams], outputs, name="wide_deep")
+    model = keras.Model([ids, ngrams], outputs, name="ngrams_and_network")
     return compile_classifier(
         model, n_classes=n_classes, multi_label=multi_label, training=training
     )

@@ -22,19 +22,19 @@ from tuning.models import (
 )
 
 # Architectures by what they read.
-NGRAMS = ["ngrams", "wide_deep"]
-WORDS = ["wide_deep", "cnn", "mean_embedding", "gru", "bilstm_pooling"]
+NGRAMS = ["ngrams", "ngrams_and_network"]
+WORDS = ["ngrams_and_network", "cnn", "mean_embedding", "gru", "bilstm_pooling"]
 
 
-class Reviews(FittedStart, keras_tuner.HyperModel):
+class Text(FittedStart, keras_tuner.HyperModel):
     """The default search space. Trial 0 is the notebook's model. The first trials of the other
     architectures are starting points, the most promising first.
     """
 
     starting_points = (
         {"architecture": "ngrams"},
-        {"architecture": "wide_deep", "deep": "mean_embedding"},
-        {"architecture": "wide_deep"},
+        {"architecture": "ngrams_and_network", "deep": "mean_embedding"},
+        {"architecture": "ngrams_and_network"},
         {"architecture": "mean_embedding", "dropout": 0.0},
         {"architecture": "cnn"},
         {"architecture": "gru"},
@@ -59,7 +59,7 @@ class Reviews(FittedStart, keras_tuner.HyperModel):
             hp.Float("ngram_dropout", 0.0, 0.8, step=0.1, default=0.5)
             hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
             hp.Choice("batch_size", [32, 64, 128], default=64)
-        with hp.conditional_scope("architecture", ["wide_deep"]):
+        with hp.conditional_scope("architecture", ["ngrams_and_network"]):
             hp.Choice("deep", ["mean_embedding", "cnn"], default="cnn")
             hp.Float("ngram_dropout", 0.0, 0.8, step=0.1, default=0.0)
             hp.Float("ngram_rate", 0.1, 20.0, sampling="log", default=1.0)
@@ -71,7 +71,7 @@ class Reviews(FittedStart, keras_tuner.HyperModel):
             hp.Float("learning_rate", 3e-4, 5e-3, sampling="log", default=1e-3)
             hp.Choice("batch_size", [32, 64, 128], default=64)
             hp.Choice("truncating", ["pre", "post", "middle"], default="middle")
-        with hp.conditional_scope("architecture", ["wide_deep", "cnn"]):
+        with hp.conditional_scope("architecture", ["ngrams_and_network", "cnn"]):
             hp.Int("filters", 16, 128, sampling="log", default=48)
         with hp.conditional_scope("architecture", ["gru", "bilstm_pooling"]):
             hp.Int("units", 16, 64, sampling="log", default=32)
@@ -90,7 +90,7 @@ class Reviews(FittedStart, keras_tuner.HyperModel):
                 training=training,
                 **head,
             )
-        if architecture == "wide_deep":
+        if architecture == "ngrams_and_network":
             return wide_deep_classifier(
                 self._features(hp, hp.get("deep")),
                 ngram_vocab_size=hp.get("ngram_vocab_size"),
@@ -115,4 +115,4 @@ class Reviews(FittedStart, keras_tuner.HyperModel):
         return partial(mean_features, **sizes)
 
 
-hypermodel = Reviews(name="reviews")
+hypermodel = Text(name="text")

@@ -10,7 +10,7 @@ import keras_tuner
 from tuning.models import FittedStart, head_of, transformer_classifier
 
 
-class Transformer(FittedStart, keras_tuner.HyperModel):
+class FinetunedEncoder(FittedStart, keras_tuner.HyperModel):
     """A pretrained encoder, which needs one to three epochs. `adapt` fits the n-grams."""
 
     starting_points = (
@@ -56,4 +56,4 @@ class Transformer(FittedStart, keras_tuner.HyperModel):
         )
 
 
-hypermodel = Transformer(name="transformer")
+hypermodel = FinetunedEncoder(name="finetuned_encoder")

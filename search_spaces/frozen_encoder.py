@@ -24,7 +24,7 @@ NGRAMS = ["ngrams", "both"]
 FEATURES = ["features", "both"]
 
 
-class Frozen(FittedStart, keras_tuner.HyperModel):
+class FrozenEncoder(FittedStart, keras_tuner.HyperModel):
     """N-grams, features of a pretrained encoder, and both. `adapt` fits the n-grams."""
 
     starting_points = (
@@ -108,4 +108,4 @@ def _trains_layers(hp: keras_tuner.HyperParameters) -> bool:
     return hp.get("architecture") in FEATURES and hp.get("trained_layers") > 0
 
 
-hypermodel = Frozen(name="frozen")
+hypermodel = FrozenEncoder(name="frozen_encoder")

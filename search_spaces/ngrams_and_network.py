@@ -18,7 +18,7 @@ from tuning.models import (
 )
 
 
-class WideDeep(FittedStart, keras_tuner.HyperModel):
+class NgramsAndNetwork(FittedStart, keras_tuner.HyperModel):
     """A linear model beside a network. `deep` chooses the network."""
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
@@ -64,4 +64,4 @@ class WideDeep(FittedStart, keras_tuner.HyperModel):
         return partial(mean_features, **sizes)
 
 
-hypermodel = WideDeep(name="wide_deep")
+hypermodel = NgramsAndNetwork(name="ngrams_and_network")
