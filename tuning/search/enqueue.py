@@ -265,7 +265,7 @@ def _add(
         known = [trial.params or fixed_params_of(trial) for trial in trials_here]
         for configuration in configurations:
             try:
-                params = _params(configuration, space)
+                params = _params_of(configuration, space)
                 if params in known:
                     raise SpaceError("the study has its configuration already.")
             except SpaceError as error:
@@ -288,7 +288,7 @@ def _unknown(configuration: Configuration, space: SearchSpace) -> list[str]:
     return [name for name in configuration.values if name not in names]
 
 
-def _params(configuration: Configuration, space: SearchSpace) -> Values:
+def _params_of(configuration: Configuration, space: SearchSpace) -> Values:
     """Return the Optuna parameters of a configuration, with defaults for missing values."""
     values, unknown = configuration.values, _unknown(configuration, space)
     if len(unknown) == len(values):
