@@ -1,5 +1,6 @@
-# Every recipe is one command, which gets the variables of make as NAME=value. An empty variable
-# leaves the default to the command.
+# Every recipe is one command. make puts the variables that its user types into the environment, and
+# `python -m tuning` reads them there (tuning/cli/make.py), so no value is printed: it may contain a
+# password. An empty variable leaves the default to the command.
 BOOTSTRAP ?= python3
 VENV      = .venv
 PYTHON    := $(VENV)/bin/python
@@ -20,18 +21,6 @@ uv_install  = $(uv) pip install --quiet --python $(PYTHON) --require-hashes --co
 quote = '$(subst ','\'',$(1))'
 flag  = $(if $(value $(1)),$(2) $(call quote,$(value $(1))))
 
-# STORAGE, FROM, SOURCE and LOG_TO may contain a password, and make prints its commands: make hands
-# these variables over in the environment, as every variable of its command line.
-hidden    = BOOTSTRAP FROM LOG_TO MAKEFLAGS PYTHON SHELL SOURCE STORAGE VENV
-typed     = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin \
-              $(name)))),$(name)))
-variables = $(foreach name,$(sort $(filter-out $(hidden),$(typed))),$(if $(value $(name)),$(call \
-              quote,$(name)=$(value $(name)))))
-
-bench_flags = $(call flag,DATA,--data) $(call flag,TEXT,--text-column) \
-              $(call flag,LABEL,--label-column) $(call flag,SEED,--seed) \
-              $(call flag,WORKERS,--workers) $(call flag,MINUTES,--minutes) \
-              $(call flag,REPEATS,--repeats)
 trackers    = $(if $(value LOG_TO),$(VENV)/.installed-trackers)
 own_preset  = $(if $(findstring ://,$(value PRESET)),,$(filter %.keras,$(value PRESET)))
 pretrained  = $(if $(value PRESET),$(if $(own_preset),,$(VENV)/.installed-pretrained))
@@ -55,57 +44,57 @@ help:
 ## tune: search for the best configuration and confirm it; the same command continues a stopped
 ##   study
 tune: $(VENV)/.installed $(pretrained) $(trackers)
-	$(PYTHON) -m tuning tune $(variables)
+	$(PYTHON) -m tuning tune
 
 ## confirm: train the best configurations and the baseline again on fresh seeds
 confirm: $(VENV)/.installed
-	$(PYTHON) -m tuning confirm $(variables)
+	$(PYTHON) -m tuning confirm
 
 ## compare: search each of SPACES for the same MINUTES, confirm the best of each, and name the best
 compare: $(VENV)/.installed $(trackers)
-	$(PYTHON) -m tuning compare $(variables)
+	$(PYTHON) -m tuning compare
 
 ## dashboard: serve Optuna Dashboard on 127.0.0.1, without a password, and open it at STUDY
 dashboard: $(VENV)/.installed
-	$(PYTHON) -m tuning dashboard $(variables)
+	$(PYTHON) -m tuning dashboard
 
 ## report: write results/STUDY/report.html and trials.csv
 report: $(VENV)/.installed
-	$(PYTHON) -m tuning report $(variables)
+	$(PYTHON) -m tuning report
 
 ## export-best: retrain the best configuration and write results/STUDY/best/
 export-best: $(VENV)/.installed $(trackers)
-	$(PYTHON) -m tuning export-best $(variables)
+	$(PYTHON) -m tuning export-best
 
 ## enqueue: queue the configurations of the CSV file FILE, or the best of the study FROM, in a study
 enqueue: $(VENV)/.installed
-	$(PYTHON) -m tuning enqueue $(variables)
+	$(PYTHON) -m tuning enqueue
 
 ## track: write a running or finished study to the trackers LOG_TO, such as
 ##   LOG_TO="mlflow:http://HOST:5000 tensorboard:runs"
 track: $(VENV)/.installed $(trackers)
-	$(PYTHON) -m tuning track $(variables)
+	$(PYTHON) -m tuning track
 
 ## predict: label TEXT, or write the labels of column TEXT of FILE to OUTPUT, with the exported
 ##   model
 predict: $(VENV)/.installed
-	$(PYTHON) -m tuning predict $(variables)
+	$(PYTHON) -m tuning predict
 
 ## serve: serve the exported model on 127.0.0.1, as an HTTP interface and a page
 serve: $(VENV)/.installed-serve
-	$(PYTHON) -m tuning serve $(variables)
+	$(PYTHON) -m tuning serve
 
 ## status: print a study's best trials, its counts and its times
 status: $(VENV)/.installed
-	$(PYTHON) -m tuning status $(variables)
+	$(PYTHON) -m tuning status
 
 ## data-card: describe the data: rows, classes, lengths, duplicates, unknown tokens
 data-card: $(VENV)/.installed
-	$(PYTHON) -m tuning data-card $(variables)
+	$(PYTHON) -m tuning data-card
 
 ## spaces: list the search spaces with their hyperparameters
 spaces: $(VENV)/.installed
-	$(PYTHON) -m tuning spaces $(variables)
+	$(PYTHON) -m tuning spaces
 
 ## pictures: draw the documents' pictures of the report and the Dashboard, from STUDY or from
 ##   made-up reviews, then also of the figure that bench-search has written
@@ -124,53 +113,50 @@ docs: $(VENV)/.installed-docs
 
 ## bench: run every benchmark below and print one table
 bench: $(VENV)/.installed-serve $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks all $(bench_flags)
+	$(PYTHON) -m benchmarks all
 
 ## bench-throughput: measure finished trials per hour, against KerasTuner and a plain Optuna script
 bench-throughput: $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks throughput $(bench_flags)
+	$(PYTHON) -m benchmarks throughput
 
 ## bench-time-to-accuracy: measure the time to the accuracy that KerasTuner reaches in MINUTES, and
 ##   the test accuracy beside fastText's
 bench-time-to-accuracy: $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks time-to-accuracy $(bench_flags)
+	$(PYTHON) -m benchmarks time-to-accuracy
 
 ## bench-step: measure a training step, against Keras' LSTM and the matrix products alone
 bench-step: $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks step $(bench_flags)
+	$(PYTHON) -m benchmarks step
 
 ## bench-scale: measure time and memory up to a million reviews and 5,000 trials
 bench-scale: $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks scale $(bench_flags)
+	$(PYTHON) -m benchmarks scale
 
 ## bench-confirmation: check a confirmation's intervals and claims in 2,400 searches over tabulated
 ##   trainings
 bench-confirmation: $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks confirmation $(bench_flags)
+	$(PYTHON) -m benchmarks confirmation
 
 ## bench-samplers: compare the samplers with random draws in searches over tabulated trainings
 bench-samplers: $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks samplers $(bench_flags)
+	$(PYTHON) -m benchmarks samplers
 
 ## bench-serving: measure reviews per second of serve and predict, and the latency of a request
 bench-serving: $(VENV)/.installed-serve $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks serving $(bench_flags)
+	$(PYTHON) -m benchmarks serving
 
 ## bench-whole-run: measure tune and export-best with an empty results folder, for the default space
 ##   and the notebook's model
 bench-whole-run: $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks whole-run $(bench_flags)
+	$(PYTHON) -m benchmarks whole-run
 
 ## bench-curves: train 400 random configurations of the default space, for make bench-search; hours
 bench-curves: $(VENV)/.installed-bench
-	$(PYTHON) -m benchmarks.curves $(call flag,STUDY,--study) $(call flag,DATA,--data) \
-	  $(call flag,TEXT,--text-column) $(call flag,LABEL,--label-column) \
-	  $(call flag,SPLIT,--split-column) $(call flag,TRIALS,--n-trials)
+	$(PYTHON) -m benchmarks.curves
 
 ## bench-search: replay searches of this program and others on the tables of make bench-curves
 bench-search: $(VENV)/.installed-bench
-	PYTHONHASHSEED=0 $(PYTHON) -m benchmarks.search results/bench/curves-*.json $(call flag,WORKERS,--processes) \
-	  $(call flag,TRIALS,--n-trials) $(call flag,SAMPLER,--sampler) $(call flag,PRUNER,--pruner)
+	PYTHONHASHSEED=0 $(PYTHON) -m benchmarks.search results/bench/curves-*.json
 
 ## install: create .venv and install the locked packages
 install: $(VENV)/.installed

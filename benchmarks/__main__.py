@@ -6,67 +6,56 @@
 from __future__ import annotations
 
 import importlib
-import os
 import shlex
 import sys
 import time
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
-
-# TensorFlow reads this variable when it is imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import typer
 
 from benchmarks.data import load_split, write_reviews
 from benchmarks.goals import PARTS, rows
+from benchmarks.program import program, run
 from benchmarks.record import markdown_table, write_record
 from benchmarks.settings import Settings
 from benchmarks.sides import Sides
 from tuning.config import DataConfig
-from tuning.errors import ArgumentError, TuningError
+from tuning.errors import ArgumentError
 from tuning.hardware import available_cores
 
 N_TINY_ROWS = 300
 TINY_MINUTES = 0.1
 
-app = typer.Typer(add_completion=False)
 
-
-def option(default: Any, text: str) -> Any:
-    return typer.Option(default, help=text)
-
-
-@app.command()
 def bench(
-    part: str = typer.Argument("all", help=f"Benchmark: one of {', '.join(PARTS)}, or all."),
+    part: str = "all",
     *,
-    data: str = option(DataConfig.data, "Data set, as for python -m tuning tune."),
-    text_column: str | None = option(
-        None, "Name of the column of texts (default: the first known name)."
-    ),
-    label_column: str | None = option(
-        None, "Name of the column of labels (default: the first known name)."
-    ),
-    seed: int = option(Settings.seed, "Seed of the split, the samplers and the trainings."),
-    workers: int = option(available_cores(), "Number of this program's workers."),
-    minutes: float | None = option(
-        None,
-        f"Minutes of each search of time-to-accuracy (default {Settings.minutes:g}, or"
-        f" {TINY_MINUTES:g} with --tiny).",
-    ),
-    repeats: int = option(
-        Settings.repeats,
-        "Maximum number of times that a side is measured again after a disturbance of the machine.",
-    ),
-    tiny: bool = option(False, "Try the command at sizes that take seconds."),
-    results: str = option("results", "Folder with the subfolder bench for records."),
+    data: str = DataConfig.data,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    seed: int = Settings.seed,
+    workers: int | None = None,
+    minutes: float | None = None,
+    repeats: int = Settings.repeats,
+    tiny: bool = False,
+    results: str = "results",
 ) -> None:
     """Measure this program beside KerasTuner, Optuna, Keras, fastText and NumPy.
 
     Each figure is compared with its goal.
+
+    Args:
+        part: a benchmark, or all.
+        data: data set, as for python -m tuning tune.
+        text_column: name of the column of texts (default: the first known name).
+        label_column: name of the column of labels (default: the first known name).
+        seed: seed of the split, the samplers and the trainings.
+        workers: number of this program's workers (default: one for each CPU core).
+        minutes: minutes of each search of time-to-accuracy (default 20, or 0.1 with tiny).
+        repeats: maximum number of times that a side is measured again after a disturbance of the
+            machine.
+        tiny: try the command at sizes that take seconds.
+        results: folder with the subfolder bench for records.
     """
     parts = tuple(PARTS) if part == "all" else (part,)
     if part not in (*PARTS, "all"):
@@ -76,7 +65,7 @@ def bench(
     settings = Settings(
         data=DataConfig(data=data, text_column=text_column, label_column=label_column),
         seed=seed,
-        n_workers=workers,
+        n_workers=available_cores() if workers is None else workers,
         minutes=minutes,
         tiny=tiny,
         repeats=repeats,
@@ -106,15 +95,11 @@ def _show(line: str) -> None:
     print(line, flush=True)
 
 
+app = program(bench)
+
+
 def main() -> None:
-    # Exit 1 is a `TuningError`, and 2 a wrong flag. Any other exception is a bug, and is raised.
-    try:
-        app()
-    except ArgumentError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except TuningError as error:
-        sys.exit(str(error))
+    run(app)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import numpy as np
-import typer
 from optuna.trial import FrozenTrial, TrialState
 
 import tuning
+from benchmarks.program import program, run
 from benchmarks.record import describe_machine
 from tuning.atomic_io import read_json, write_json
 from tuning.metrics import sign
@@ -250,16 +250,23 @@ def train_other_seeds(study: StudyHandle, table: Table, path: Path) -> None:
 
 def main(
     *,
-    study: Annotated[str, typer.Option(help="Name of the study of the measured trainings.")] = (
-        "measured"
-    ),
-    data: Annotated[str | None, typer.Option(help="Data set, as for `tune`.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Name of the column of texts.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Name of the column of labels.")] = None,
-    split_column: Annotated[str | None, typer.Option(help="Name of the column of splits.")] = None,
-    n_trials: Annotated[int, typer.Option(help="Number of configurations.")] = 400,
+    study: str = "measured",
+    data: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    n_trials: int = 400,
 ) -> None:
-    """Measure the trainings, and write their table."""
+    """Measure the trainings, and write their table.
+
+    Args:
+        study: name of the study of the measured trainings.
+        data: data set, as for `tune`.
+        text_column: name of the column of texts.
+        label_column: name of the column of labels.
+        split_column: name of the column of splits.
+        n_trials: number of configurations.
+    """
     tuning.tune(
         data
         and tuning.Data(
@@ -281,4 +288,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(program(main))

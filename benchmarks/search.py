@@ -28,16 +28,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import optuna
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
-import typer
 
 from benchmarks.curves import Noise, Table, read_table
 from benchmarks.peers.oracles import ORACLES, Peer
+from benchmarks.program import program, run
 from benchmarks.record import describe_machine, markdown_table
 from benchmarks.replay import search_and_confirm
 from tuning.atomic_io import write_json
@@ -224,29 +224,32 @@ def figure_of(kinds: Sequence[dict[str, Any]]) -> go.Figure:
 
 
 def main(
-    tables: Annotated[
-        list[Path], typer.Argument(exists=True, help="Tables of `benchmarks.curves`.")
-    ],
+    tables: list[Path],
     *,
-    n_trials: Annotated[
-        int | None, typer.Option(min=1, help="Number of trials (default: 20 and 50).")
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="Number of searches of each kind.")] = N_SEEDS,
-    peer: Annotated[
-        list[str] | None,
-        typer.Option(help="Name of a program to compare with; may be repeated (default: all)."),
-    ] = None,
-    sampler: Annotated[str, typer.Option(help="This program's sampler.")] = StudyConfig.sampler,
-    pruner: Annotated[str, typer.Option(help="This program's pruner.")] = StudyConfig.pruner,
-    processes: Annotated[int, typer.Option(help="Number of searches at the same time.")] = 1,
+    n_trials: int | None = None,
+    seeds: int = N_SEEDS,
+    peer: Sequence[str] = (),
+    sampler: str = StudyConfig.sampler,
+    pruner: str = StudyConfig.pruner,
+    workers: int = 1,
 ) -> None:
-    """Replay the searches, print a table, and write a record and a figure."""
+    """Replay the searches, print a table, and write a record and a figure.
+
+    Args:
+        tables: tables of `benchmarks.curves`.
+        n_trials: number of trials (default: 20 and 50).
+        seeds: number of searches of each kind.
+        peer: name of a program to compare with; may be repeated (default: all).
+        sampler: this program's sampler.
+        pruner: this program's pruner.
+        workers: number of searches at the same time.
+    """
     record: dict[str, Any] = {"machine": describe_machine(), "seeds": seeds, "searches": []}
     rows: list[list[str]] = []
     sizes = N_TRIALS if n_trials is None else (n_trials,)
     if PEERS == ORACLES:
         print("SMAC3 is not installed and left out; type `.venv/bin/pip install smac`.")
-    with ProcessPoolExecutor(processes) as pool:
+    with ProcessPoolExecutor(workers) as pool:
         for path, size, n_workers in itertools.product(tables, sizes, N_WORKERS):
             options: dict[str, Any] = {"n_trials": size, "n_workers": n_workers}
             ours: dict[str, Any] = {"sampler": sampler, "pruner": pruner}
@@ -277,4 +280,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(program(main))

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
+import cyclopts
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+
 from tuning.api.search import tune
 from tuning.cli.app import app
-from tuning.cli.derive import descriptions
-from tuning.commands import VARIABLES
+from tuning.cli.make import commands_of, help_of, variables_of
 from tuning.config import Data, Limits, Workers
 from tuning.metrics import METRICS
 
@@ -33,14 +33,11 @@ def commands() -> str:
     """Return a row for each variable of make and its flag. Commands that describe a flag with the
     same words share a row.
     """
-    known = typer.main.get_group(app).commands
     users: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for command, each in known.items():
-        for param in each.params:
-            variable = VARIABLES.get(param.name, param.opts[0].removeprefix("--").upper())
-            flags = " ".join(f"`{flag}`" for flag in (*param.opts, *param.secondary_opts))
-            key = variable.replace("-", "_"), flags, getattr(param, "help", None) or ""
-            users[key].append(command)
+    for name, command in commands_of(app).items():
+        for variable, option in variables_of(command).items():
+            key = variable, f"`{option.name}`", help_of(option)
+            users[key].append(name)
     rows = [
         (f"`{variable}`", flags, ", ".join(names), text)
         for (variable, flags, text), names in users.items()
@@ -49,7 +46,12 @@ def commands() -> str:
 
 
 def arguments(call: Callable[..., Any]) -> str:
-    texts = descriptions(call)
+    """Return a row for each parameter, as the docstring describes it."""
+    described = cyclopts.App(default_command=call)
+    # A group, such as `workers`, comes before its own fields.
+    texts: dict[str, str] = {}
+    for option in described.assemble_argument_collection(parse_docstring=True):
+        texts.setdefault(option.field_info.name, help_of(option))
     rows = [(f"`{name}`", texts[name]) for name in inspect.signature(call).parameters]
     return table("argument", "meaning", rows=rows)
 

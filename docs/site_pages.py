@@ -9,7 +9,6 @@ import re
 import sys
 from pathlib import Path
 
-import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -19,6 +18,7 @@ import tuning
 from tuning import errors
 from tuning.cli.app import app
 from tuning.cli.app import main as command_line
+from tuning.cli.make import commands_of, help_of, variables_of
 
 ROOT = Path(__file__).parent.parent
 # Documents that are not in docs/, and the files that documents link to.
@@ -84,18 +84,16 @@ def with_wide_lists(markdown: str) -> str:
 
 def command_line_page() -> str:
     """Return the page of all commands with their flags, as `--help` describes them."""
-    commands = typer.main.get_group(app).commands
     parts = [
         "# Commands and flags",
         "`python -m tuning COMMAND --help` prints the same. [Commands and variables](commands.md)"
         " lists the variable of `make` for each flag.",
     ]
-    for name, command in sorted(commands.items()):
-        context = command.make_context(name, [], resilient_parsing=True)
-        parts += [f"## {name}", command.help or "", "| flag | meaning |\n|---|---|"]
-        records = (parameter.get_help_record(context) for parameter in command.params)
+    for name, command in commands_of(app).items():
+        parts += [f"## {name}", command.help, "| flag | meaning |\n|---|---|"]
         parts[-1] += "".join(
-            f"\n| `{flag}` | {cell(meaning)} |" for flag, meaning in filter(None, records)
+            f"\n| `{option.name}` | {cell(help_of(option))} |"
+            for option in variables_of(command).values()
         )
     return "\n\n".join(parts) + "\n"
 

@@ -27,7 +27,7 @@ from tests.postgresql import programs, server
 from tests.shared import shared_folder
 from tests.studies import TINY_SPACE, Setting, copy_study, tune_with
 from tests.texts import make_reviews
-from tuning.cli import app
+from tuning.__main__ import run as run_program
 from tuning.config import DataConfig, StudyConfig, TrainConfig
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
@@ -136,7 +136,7 @@ def run_cli(
         monkeypatch.setattr(sys, "argv", ["tuning", command, *map(str, arguments), *where])
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
-            app.main()
+            run_program()
         out, err = capfd.readouterr()
         return Ran(int(ended.value.code or 0), out, err)
 

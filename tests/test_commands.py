@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
-import typer
 
 import tuning
 from tests.paths import ROOT
 from tuning import commands
 from tuning.cli.app import COMMANDS, app
+from tuning.cli.make import commands_of, variables_of
 from tuning.commands import (
     CALLS,
     REQUIREMENTS,
@@ -133,14 +133,14 @@ def test_command_shows_the_storage_of_a_file(url: str, shown: str) -> None:
 def test_commands_have_the_flags_that_messages_name() -> None:
     use_place("elsewhere", "sqlite:///other.db")
     of_study = {
-        name: {parameter.name for parameter in command.params}
-        for name, command in typer.main.get_command(app).commands.items()
-        if any(parameter.name == "study" for parameter in command.params)
+        name: {*variables_of(command)}
+        for name, command in commands_of(app).items()
+        if "STUDY" in variables_of(command)
     }
     for name, parameters in of_study.items():
         shown = typed(name, study="s")
-        assert ("STORAGE" in shown) == ("storage" in parameters), name
-        assert ("RESULTS" in shown) == ("results" in parameters), name
+        assert ("STORAGE" in shown) == ("STORAGE" in parameters), name
+        assert ("RESULTS" in shown) == ("RESULTS" in parameters), name
 
 
 def test_calls_of_messages_are_public_and_have_their_parameters() -> None:

@@ -16,9 +16,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import sqlalchemy
-import typer
 import yaml
-from typer.exceptions import TyperException
+from cyclopts import CycloptsError
 
 from tests.paths import ROOT
 from tests.postgresql import PASSWORD, programs
@@ -54,12 +53,9 @@ def object_of(kind: str, name: str) -> dict[str, Any]:
 
 def parse(command: str | list[str]) -> None:
     """Parse the words after `python -m tuning` as the command line does, without running the
-    command.
-
-    The parser exits if it refuses a word.
-    """
+    command."""
     words = shlex.split(command) if isinstance(command, str) else command
-    typer.main.get_command(app).commands[words[0]].make_context(words[0], words[1:])
+    app.parse_args(words, exit_on_error=False, print_error=False)
 
 
 @pytest.mark.parametrize("version", ["1.29.0", kubernetes_validate.latest_version()])
@@ -143,7 +139,7 @@ def test_no_password_stands_in(path: Path) -> None:
 @pytest.mark.parametrize("container", OURS, ids=lambda container: container["args"][0])
 def test_commands_of_the_manifest_are_the_command_line_s(container: dict[str, Any]) -> None:
     parse(container["args"])
-    with pytest.raises(TyperException, match="--nosuch"):
+    with pytest.raises(CycloptsError, match="--nosuch"):
         parse([*container["args"], "--nosuch"])
 
 

@@ -1,6 +1,5 @@
 """The documents name only existing links, files, commands, flags, ranges and goals."""
 
-import itertools
 import re
 import runpy
 import shlex
@@ -8,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -16,21 +14,20 @@ from benchmarks.__main__ import app as benchmarks_app
 from tests.paths import ROOT
 from tests.snippets import DOCUMENTS, RESULTS, SPACES, snippets
 from tuning.cli.app import app
-from tuning.cli.derive import variables_of
+from tuning.cli.make import commands_of, variables_of
 from tuning.inference.runtimes import FORMATS
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 from tuning.spaces.loading import declare
 
 MAKEFILE = (ROOT / "Makefile").read_text()
-COMMAND_LINE = typer.main.get_command(app)
 VARIABLES = {
     "BOOTSTRAP",
     "VENV",
     *re.findall(r"call flag,([A-Z_]+)", MAKEFILE),
-    *(name for each in COMMAND_LINE.commands.values() for name in variables_of(each.params)),
+    *(name for each in (*commands_of(app).values(), benchmarks_app) for name in variables_of(each)),
 }
-# Flags of kubectl, ray and scancel, of typer, and of MLflow and TensorBoard.
+# Flags of kubectl, ray and scancel, of cyclopts, and of MLflow and TensorBoard.
 FOREIGN_FLAGS = {
     *("--from-file", "--generate", "--signal", "--install-completion"),
     *("--backend-store-uri", "--logdir"),
@@ -99,14 +96,6 @@ def is_documented(path: str) -> bool:
     return path in whole or any(path.startswith(name) for name in whole if name.endswith("/"))
 
 
-def options(command: typer.core.TyperCommand) -> set[str]:
-    return {
-        name
-        for parameter in command.params
-        for name in (*parameter.opts, *parameter.secondary_opts)
-    }
-
-
 @pytest.mark.parametrize(
     "document", DOCUMENTS, ids=lambda document: document.relative_to(ROOT).as_posix()
 )
@@ -165,16 +154,16 @@ def test_commands_are_those_of_the_command_line() -> None:
     assert len(calls) >= 8
     for call in calls:
         words = shlex.split(call)
-        command = COMMAND_LINE.commands[words[0]]
+        assert words[0] in commands_of(app)
         if "--help" not in words:
-            command.make_context(words[0], words[1:])
+            app.parse_args(words, exit_on_error=False)
 
 
 def test_flags_exist() -> None:
-    commands = [*COMMAND_LINE.commands.values(), typer.main.get_command(benchmarks_app)]
-    known = set(itertools.chain.from_iterable(options(command) for command in commands)) | {
-        "--help"
-    }
+    commands = [*commands_of(app).values(), benchmarks_app]
+    known = {"--help"}.union(
+        *(option.names for each in commands for option in variables_of(each).values())
+    )
     for document in DOCUMENTS:
         spans = (token.content for token in tokens(document) if token.type == "code_inline")
         named = {flag for span in spans for flag in re.findall(r"(?<!\S)--[a-z][a-z-]*", span)}

@@ -9,13 +9,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import typer
 
 import tuning
 from tests.paths import ROOT
 from tests.snippets import DOCUMENTS
 from tuning import errors
 from tuning.cli.app import app
+from tuning.cli.make import commands_of, variables_of
 
 SOURCES = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 LOADED_BY_STYLE = re.compile(r"""url\(["']?(?!data:)([^"')]+)|@import\s+["']([^"']+)""")
@@ -84,11 +84,10 @@ def test_site_loads_nothing_from_a_network(site: Path) -> None:
 
 @pytest.mark.journey
 def test_pages_made_from_the_code_have_all_of_it(site: Path) -> None:
-    commands = typer.main.get_command(app).commands
     text = "".join(read(site / "docs" / "command-line.html").text)
-    for name, command in commands.items():
+    for name, command in commands_of(app).items():
         assert name in text
-        flags = [parameter.opts[0] for parameter in command.params]
+        flags = [option.name for option in variables_of(command).values()]
         assert [flag for flag in flags if flag not in text] == [], name
     text = "".join(read(site / "docs" / "api.html").text)
     assert [name for name in tuning.__all__ if name not in text] == []

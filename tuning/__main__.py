@@ -10,8 +10,10 @@ def run() -> None:
         from tuning.cli.app import main
 
         main()
-    except KeyboardInterrupt:  # The command has not begun: its imports take most of a second.
-        sys.stderr.write(f"{INTERRUPTED}\n")
+    except KeyboardInterrupt as interrupt:
+        # `end_script` gives a reason, because the search has printed a sentence.
+        if not interrupt.args:
+            sys.stderr.write(f"{INTERRUPTED}\n")
         sys.exit(130)
 
 

@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 PROGRAM = "keras-text-tuning"  # Console command of the installed package.
-# Variables of make whose names differ from the names of their flags.
+# Variables of make whose names are not the names of their flags in capitals.
 VARIABLES = {
+    "configurations": "FILE",
     "group_column": "GROUP",
     "label_column": "LABEL",
     "n_trials": "TRIALS",
+    "source": "FROM",
     "split_column": "SPLIT",
     "text_column": "TEXT",
     "time_column": "TIME",

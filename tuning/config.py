@@ -12,7 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+
+from cyclopts import Parameter
 
 from tuning.documents import OMIT_DEFAULT
 from tuning.errors import ArgumentError
@@ -20,6 +22,11 @@ from tuning.metrics import DEFAULT_TARGET, METRICS, OBJECTIVES, metric_of, objec
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    Rows: TypeAlias = str | Path | pd.DataFrame | None
+    ColumnNames: TypeAlias = str | Sequence[str] | None
+else:  # The command line reads annotations, takes texts, and must not import pandas.
+    Rows = ColumnNames = str | None
 
 SAMPLERS = ("auto", "tpe", "random", "cmaes", "grid", "qmc")
 PRUNERS = ("asha", "hyperband", "median", "none")
@@ -178,12 +185,12 @@ class Data:
         >>> data = tuning.Data("reviews.csv", positive_from=4, drop_stars=[3])
     """
 
-    data: str | Path | pd.DataFrame | None = None
+    data: Rows = None
     _: KW_ONLY
-    texts: Sequence[str] | None = None
-    labels: Sequence[Any] | None = None
+    texts: Annotated[Sequence[str] | None, Parameter(parse=False)] = None
+    labels: Annotated[Sequence[Any] | None, Parameter(parse=False)] = None
     text_column: str | None = None
-    label_column: str | Sequence[str] | None = None
+    label_column: ColumnNames = None
     data_dir: str | Path | None = None
     kind: str | None = None
     positive_from: float | None = None
@@ -228,7 +235,7 @@ class Workers:
         >>> workers = tuning.Workers(8, pool="ray", ray_address="auto")
     """
 
-    n_workers: int | None = None
+    n_workers: Annotated[int | None, Parameter(name="--workers")] = None
     _: KW_ONLY
     pool: str = "process"
     ray_address: str | None = None

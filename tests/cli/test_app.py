@@ -5,7 +5,6 @@ import json
 import os
 import pty
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from tests.paths import ROOT
 from tests.servers import free_port
 from tests.stored_documents import EXPORT, RESULTS
 from tests.studies import TINY_SPACE
+from tuning.__main__ import run as run_program
 from tuning.cli.app import main
 from tuning.commands import install
 from tuning.inference.load import Prediction
@@ -113,7 +113,7 @@ def test_interrupt_of_the_imports_is_one_line(
 
     monkeypatch.setitem(sys.modules, "tuning.cli.app", SimpleNamespace(main=interrupted))
     with pytest.raises(SystemExit, match="130"):
-        runpy.run_module("tuning", run_name="__main__")
+        run_program()
     assert "Type the same command again" in capsys.readouterr().err
 
 

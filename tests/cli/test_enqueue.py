@@ -31,7 +31,7 @@ def run(run_cli: Run, copied: Setting) -> Run:
 def test_enqueue_queues_rows(run: Run, copied: Setting, tmp_path: Path) -> None:
     path = tmp_path / "values.csv"
     path.write_text("vocab_size,lstm_units,note\n19,,good\n,5,bad\n,,empty\n")
-    ran = run("enqueue", "--file", path)
+    ran = run("enqueue", "--configurations", path)
     assert ran.code == 0, ran
     assert [line.removeprefix("warning: ") for line in ran.err.splitlines()] == [
         "Columns that are not hyperparameters are left out: note.",

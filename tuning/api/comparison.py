@@ -10,11 +10,24 @@ from rich.markup import escape
 
 from tuning.api.cells import space_place
 from tuning.api.inputs import data_stem, source_of
-from tuning.api.parameters import folder_of, limits_of, plain_values, workers_of
+from tuning.api.parameters import (
+    ClassWeight,
+    DataSource,
+    LimitsOption,
+    ResultsFolder,
+    SpaceSources,
+    StorageURL,
+    Trackers,
+    WorkersOption,
+    folder_of,
+    limits_of,
+    plain_values,
+    workers_of,
+)
 from tuning.api.study import Study
 from tuning.api.tracking import require_trackers, watching
 from tuning.commands import repeated
-from tuning.config import AUTO, Data, Limits, Workers, given, number_of_folds, require_positive
+from tuning.config import AUTO, given, number_of_folds, require_positive
 from tuning.display.console import console, end_script, print_traceback, warn
 from tuning.display.logs import import_optuna
 from tuning.display.progress import steps
@@ -215,27 +228,26 @@ def _settings(
 
 @plain_values
 def compare(
-    spaces: str | Sequence[Any] = (),
-    data: str | Path | pd.DataFrame | Data | None = None,
+    spaces: SpaceSources = (),
+    data: DataSource = None,
     *,
     minutes: float | None = None,
     study: str | None = None,
     metric: str | None = None,
-    class_weight: str | Mapping[Any, float] | None = None,
+    class_weight: ClassWeight = None,
     seed: int | None = None,
     epochs: int | None = None,
     folds: str | int | None = None,
-    workers: int | Workers | None = None,
-    limits: Limits | None = None,
-    log_to: Sequence[str] = (),
-    results: str | Path = "results",
-    storage: str | None = None,
+    workers: WorkersOption = None,
+    limits: LimitsOption = None,
+    log_to: Trackers = (),
+    results: ResultsFolder = "results",
+    storage: StorageURL = None,
 ) -> Comparison:
     """Search several search spaces for the same time, confirm the best of each, and compare them.
 
     Each search space gets a study of its own. The same call continues a comparison that was
-    stopped, and adds search spaces or minutes to it. The arguments data, metric,
-    class_weight, seed, epochs, workers, limits and log_to are those of `tune`, for all spaces.
+    stopped, and adds search spaces or minutes to it.
 
     Args:
         spaces: two or more search spaces, separated by spaces: names in search_spaces/ or paths of
@@ -243,6 +255,12 @@ def compare(
             functions `build(hp)` (default: those of the comparison).
         minutes: duration of the search of each space, in minutes (default 10).
         study: name of the comparison (default: of the data set, as in compare-movie_reviews).
+        metric: objective of the searches, as in `tune` (default val_accuracy, or by kind
+            val_quadratic_kappa, val_f1_micro or val_mae).
+        class_weight: weights of the classes in the loss, as in `tune` (default: all rows count
+            equally).
+        seed: random seed of the data split, the samplers and each training (default 0).
+        epochs: maximum number of epochs of a training (default 5).
         folds: number of folds of the rows that are not test, as in `tune`, or auto: 5 for fewer
             than 5,000 rows (default auto).
 

@@ -5,12 +5,73 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeAlias, TypeVar
 
-from tuning.config import Limits, Workers, as_number
+from cyclopts import Parameter
+
+from tuning.config import Data, Limits, Workers, as_number
 from tuning.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import optuna
+    import pandas as pd
+
+    from tuning.api.study import Study
+
+    DataSource: TypeAlias = str | Path | pd.DataFrame | Data | None
+    SpaceSource: TypeAlias = str | Path | type | Callable[[Any], Any] | None
+    SpaceSources: TypeAlias = str | Sequence[Any]
+    ClassWeight: TypeAlias = str | Mapping[Any, float] | None
+    Costs: TypeAlias = str | Mapping[str, float] | None
+    Objectives: TypeAlias = str | Sequence[str] | None
+    WorkersOption: TypeAlias = int | Workers | None
+    LimitsOption: TypeAlias = Limits | None
+    Configurations: TypeAlias = (
+        str
+        | Path
+        | pd.DataFrame
+        | Mapping[str, Any]
+        | Sequence[Mapping[str, Any]]
+        | optuna.Study
+        | Study
+        | None
+    )
+else:
+    # The command line reads annotations. It takes a text where Python also takes an object, and a
+    # flag for each field of a group. It must not import pandas.
+    SpaceSource = ClassWeight = Costs = Objectives = Configurations = str | None
+    SpaceSources = str
+    DataSource = Annotated[Data | None, Parameter(name="*")]
+    WorkersOption = Annotated[Workers | None, Parameter(name="*")]
+    LimitsOption = Annotated[Limits | None, Parameter(name="*")]
+
+# These options of many functions have one description. A URL may contain a password, which must not
+# be visible in the list of processes, so it is also read from the environment.
+StudyName = Annotated[
+    str | None,
+    Parameter(help="name of the study (default: the study that was used last)."),
+]
+ResultsFolder = Annotated[str | Path, Parameter(help="folder of all studies (default results).")]
+StorageURL = Annotated[
+    str | None,
+    Parameter(
+        env_var="STORAGE",
+        help="URL of the Optuna storage (default: the file optuna.db in the folder of all"
+        " studies).",
+    ),
+]
+Trackers = Annotated[
+    Sequence[str],
+    Parameter(
+        env_var="LOG_TO",
+        help="trackers that the study is written to: mlflow:URI, tensorboard:DIR or wandb:DIR"
+        " (default: none).",
+    ),
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tuning.api import cells
 from tuning.api.inputs import default_study, source_of
-from tuning.api.parameters import folder_of, limits_of, plain_values, workers_of
+from tuning.api.parameters import (
+    ClassWeight,
+    DataSource,
+    LimitsOption,
+    Objectives,
+    ResultsFolder,
+    SpaceSource,
+    StorageURL,
+    Trackers,
+    WorkersOption,
+    folder_of,
+    limits_of,
+    plain_values,
+    workers_of,
+)
+from tuning.api.study import Study
 from tuning.api.tracking import watching
 from tuning.commands import typed
 from tuning.config import (
     AUTO,
     SPACE_OF_PRESETS,
-    Data,
-    Limits,
-    Workers,
     given,
     is_keras_file,
     number_of_folds,
@@ -28,17 +40,12 @@ from tuning.errors import ArgumentError
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import find_space
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from tuning.api.study import Study
-
 
 @plain_values
 def tune(
-    data: str | Path | pd.DataFrame | Data | None = None,
+    data: DataSource = None,
     *,
-    space: str | Path | type | Callable[[Any], Any] | None = None,
+    space: SpaceSource = None,
     study: str | None = None,
     n_trials: str | int | None = None,
     timeout_seconds: float | None = None,
@@ -48,24 +55,24 @@ def tune(
     vocab_size: int | None = None,
     sequence_length: int | None = None,
     preset: str | Path | None = None,
-    class_weight: str | Mapping[Any, float] | None = None,
+    class_weight: ClassWeight = None,
     metric: str | None = None,
-    objectives: str | Sequence[str] | None = None,
+    objectives: Objectives = None,
     max_parameters: int | None = None,
     max_latency_ms: float | None = None,
     sampler: str | None = None,
     pruner: str | None = None,
     seed: int | None = None,
-    workers: int | Workers | None = None,
-    limits: Limits | None = None,
+    workers: WorkersOption = None,
+    limits: LimitsOption = None,
     keep_going: bool = False,
     confirm: bool = True,
     resplit: bool | None = None,
-    log_to: Sequence[str] = (),
+    log_to: Trackers = (),
     join: bool = False,
     dead_seconds: float | None = None,
-    results: str | Path = "results",
-    storage: str | None = None,
+    results: ResultsFolder = "results",
+    storage: StorageURL = None,
 ) -> Study:
     """Search for the best configuration and confirm it; the same call continues a stopped study.
 
@@ -162,7 +169,6 @@ def tune(
         # The fork server imports Keras while this process imports Optuna and reads the data. The
         # import of Keras takes longer than all of these steps, and the first trial waits for it.
         start_server()
-    from tuning.api.study import Study
     from tuning.display.logs import import_optuna
 
     import_optuna()

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from tuning.api.parameters import folder_of, limits_of, plain_values, workers_of
+from cyclopts import Parameter
+
+from tuning.api.parameters import (
+    Configurations,
+    Costs,
+    LimitsOption,
+    ResultsFolder,
+    StorageURL,
+    StudyName,
+    Trackers,
+    WorkersOption,
+    folder_of,
+    limits_of,
+    plain_values,
+    workers_of,
+)
 from tuning.api.tracking import watching
-from tuning.config import SPLITS, Limits, Workers, given
+from tuning.config import SPLITS, given
 from tuning.display.console import end_script, warn
 from tuning.display.logs import import_optuna
 from tuning.errors import ArgumentError, MissingFileError, TrackerError
@@ -241,8 +256,8 @@ class Study:
         share: float | None = None,
         pruned: int | None = None,
         resplit: bool | None = None,
-        workers: int | Workers | None = None,
-        limits: Limits | None = None,
+        workers: WorkersOption = None,
+        limits: LimitsOption = None,
         data: str | Path | None = None,
         data_dir: str | Path | None = None,
         validation: str | Path | None = None,
@@ -321,13 +336,13 @@ class Study:
         trial: int | None = None,
         ensemble: str | int | None = None,
         threshold: str | float | None = None,
-        cost: str | Mapping[str, float] | None = None,
+        cost: Costs = None,
         slice_column: str | None = None,
         data: str | Path | None = None,
         data_dir: str | Path | None = None,
         validation: str | Path | None = None,
         test: str | Path | None = None,
-        log_to: Sequence[str] = (),
+        log_to: Trackers = (),
     ) -> Export:
         """Retrain the best configuration, score it on the test split, and write the export.
 
@@ -411,16 +426,9 @@ class Study:
     @plain_values
     def enqueue(
         self,
-        configurations: str
-        | Path
-        | pd.DataFrame
-        | Mapping[str, Any]
-        | Sequence[Mapping[str, Any]]
-        | optuna.Study
-        | Study
-        | None = None,
+        configurations: Configurations = None,
         *,
-        source: str | None = None,
+        source: Annotated[str | None, Parameter(env_var="FROM")] = None,
         name: str | None = None,
         best: int = 10,
     ) -> Enqueued:
@@ -450,12 +458,15 @@ class Study:
 
 
 def load_study(
-    name: str | None = None, *, results: str | Path = "results", storage: str | None = None
+    study: StudyName = None,
+    *,
+    results: ResultsFolder = "results",
+    storage: StorageURL = None,
 ) -> Study:
     """Open a study that `make tune` or `tuning.tune` created.
 
     Args:
-        name: name of the study (default: the study that was used last).
+        study: name of the study (default: the study that was used last).
         results: folder of all studies (default results).
         storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
             studies).
@@ -469,4 +480,4 @@ def load_study(
     """
     import_optuna()
     root = ResultsDir(folder_of("results", results))
-    return Study(root.existing(name), root, storage=storage)
+    return Study(root.existing(study), root, storage=storage)

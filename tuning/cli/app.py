@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
-import typer
+import cyclopts
 from rich.markup import escape
 
+import tuning
 from tuning.api.comparison import compare
 from tuning.api.search import tune
-from tuning.api.study import Study
-from tuning.cli.derive import command, study_command, with_flags
+from tuning.api.study import Study, load_study
 from tuning.cli.exports import predict, serve
+from tuning.cli.make import UnknownVariableError, add_variables
 from tuning.cli.studies import dashboard, data_card, spaces, status, track
-from tuning.commands import of_study, typed
+from tuning.commands import DEFAULT_RESULTS, PROGRAM, of_study, typed, use_place
 from tuning.display.console import console, error_console, print_traceback, printable, warn
 from tuning.display.tables import print_next
 from tuning.errors import SpaceBug, TuningError
@@ -48,10 +53,67 @@ def _print_next(study: Study | None) -> None:
         print_next(study.path, "export-best", "report", "dashboard")
 
 
-app = typer.Typer(
+def command(function: Callable[..., Any], then: Callable[[Any], None] | None = None) -> Any:
+    """Return the command of a function; `then` prints the function's result."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **values: Any) -> None:
+        use_place(values.get("results", DEFAULT_RESULTS), values.get("storage"))
+        result = function(*args, **values)
+        if then:
+            then(result)
+
+    run.__annotations__ = _kinds_of(function)
+    return run
+
+
+def study_command(
+    method: Callable[..., Any], then: Callable[[Study, Any], None] | None = None
+) -> Any:
+    """Return the command of a method of `Study`, or of a function whose first argument is a study,
+    which also has the flags of `load_study`.
+    """
+    found = inspect.signature(load_study).parameters
+    _, *own = inspect.signature(method).parameters.values()
+
+    def run(*args: Any, **values: Any) -> None:
+        place = {name: values.pop(name) for name in found if name in values}
+        use_place(place.get("results", DEFAULT_RESULTS), place.get("storage"))
+        study = load_study(**place)
+        result = method(study, *args, **values)
+        if then:
+            then(study, result)
+
+    joined: Any = run
+    joined.__doc__, joined.__wrapped__ = method.__doc__, method
+    joined.__annotations__ = {**_kinds_of(method), **_kinds_of(load_study)}
+    joined.__signature__ = inspect.Signature(
+        [*own, *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in found.values())]
+    )
+    return joined
+
+
+def _kinds_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of the parameters. The type of the result may be one that only mypy
+    imports.
+    """
+    function = inspect.unwrap(function)
+    annotations = {n: kind for n, kind in function.__annotations__.items() if n != "return"}
+    return get_type_hints(
+        SimpleNamespace(__annotations__=annotations), function.__globals__, include_extras=True
+    )
+
+
+app = cyclopts.App(
+    PROGRAM,
     help="Hyperparameter tuning for Keras text classifiers.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+    version=tuning.__version__,
+    # The description of each option says its default.
+    default_parameter=cyclopts.Parameter(
+        negative_iterable=(), show_default=False, show_env_var=False
+    ),
+    error_formatter=lambda error: f"[bold red]error:[/] {escape(str(error))}",
+    suppress_keyboard_interrupt=False,
 )
 COMMANDS = {
     "tune": command(tune, _print_next),
@@ -76,15 +138,15 @@ COMMANDS = {
     "spaces": command(spaces),
 }
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+    app.command(_command, name=_name)
+app.register_install_completion_command()
 
 
 def main() -> None:
     """Run the command line.
 
     The exit status is 0 after success, 1 after a `TuningError`, whose message is printed, 2 after
-    flags that can't be parsed, and Typer's 130 after Ctrl-C. Any other exception is a bug, and is
-    raised.
+    flags that can't be parsed, and 130 after Ctrl-C. Any other exception is a bug, and is raised.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.update(BACKEND)
@@ -95,10 +157,9 @@ def main() -> None:
     # A log that can't be written must neither stop a command nor print a traceback for each line.
     logging.raiseExceptions = False
     try:
-        app(with_flags(app, sys.argv[1:]) if "MAKELEVEL" in os.environ else sys.argv[1:])
-    except typer.BadParameter as error:  # `with_flags` raises it outside of typer.
-        error_console.print(f"[bold red]error:[/] {escape(error.message)}")
-        sys.exit(BAD_FLAGS)
+        app(add_variables(app, sys.argv[1:]))
+    except UnknownVariableError as error:
+        _fail(str(error), status=BAD_FLAGS)
     except SpaceBug as bug:
         print_traceback(bug)
         _fail(str(bug))
@@ -106,6 +167,6 @@ def main() -> None:
         _fail(str(error))
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, *, status: int = 1) -> NoReturn:
     error_console.print(f"[bold red]error:[/] {escape(message)}")
-    sys.exit(1)
+    sys.exit(status)

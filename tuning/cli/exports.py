@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from tuning.api.parameters import ResultsFolder, StudyName
 from tuning.commands import install, of_study, typed
 from tuning.display.console import console, error_console, printable, server_url, warn
 from tuning.display.progress import stderr_console, steps
@@ -37,10 +38,10 @@ def predict(
     file: str | None = None,
     output: Path | None = None,
     text_column: str | None = None,
-    study: str | None = None,
+    study: StudyName = None,
     export: Path | None = None,
-    as_json: bool = False,
-    results: str | Path = "results",
+    json: bool = False,
+    results: ResultsFolder = "results",
 ) -> None:
     """Label one text, or each row of a file, with an exported model.
 
@@ -53,7 +54,7 @@ def predict(
         text_column: name of the column of texts in file (default: the text column of the training
             data).
         export: folder of an export (default: the newest export of the study).
-        as_json: write one JSON object a line (default: words for a text, CSV for a file).
+        json: write one JSON object a line (default: words for a text, CSV for a file).
     """
     from tuning.inference.manifest import read_manifest
 
@@ -67,10 +68,10 @@ def predict(
     folder = export or _newest(ResultsDir(Path(results).expanduser()), study)
     manifest = read_manifest(folder)
     if text is not None:
-        _predict_text(folder, manifest, text, as_json=as_json)
+        _predict_text(folder, manifest, text, as_json=json)
     else:
         _predict_file(
-            folder, manifest, file or "", output=output, text_column=text_column, as_json=as_json
+            folder, manifest, file or "", output=output, text_column=text_column, as_json=json
         )
 
 
@@ -195,12 +196,12 @@ def _at_intervals(progress: Progress, pattern: str) -> Callable[[float], None]:
 
 def serve(
     *,
-    study: str | None = None,
+    study: StudyName = None,
     export: Path | None = None,
     host: str = LOCAL[0],
     port: int = 8000,
     allow_host: Sequence[str] = (),
-    results: str | Path = "results",
+    results: ResultsFolder = "results",
 ) -> None:
     """Serve the predictions of an export on 127.0.0.1 until Ctrl-C.
 

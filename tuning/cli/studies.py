@@ -5,16 +5,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
-from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
 from tuning.api.inputs import source_of
-from tuning.config import AUTO, Data, DataConfig, StudyConfig
+from tuning.api.parameters import DataSource, ResultsFolder, StorageURL, StudyName, Trackers
+from tuning.api.study import Study
+from tuning.config import AUTO, DataConfig, StudyConfig
 from tuning.display.console import console, open_in_browser, printable, server_url, warn
 from tuning.display.progress import steps
 from tuning.display.tables import best_table, card_table, space_table
@@ -23,17 +24,16 @@ from tuning.results import ResultsDir
 from tuning.text import counted
 
 if TYPE_CHECKING:
-    from tuning.api.study import Study
     from tuning.study.handle import CoordinatorStatus, Status, StudyHandle
 
 
 def dashboard(
     *,
-    study: str | None = None,
+    study: StudyName = None,
     host: str = LOCAL[0],
     port: int = 8080,
-    storage: str | None = None,
-    results: str | Path = "results",
+    storage: StorageURL = None,
+    results: ResultsFolder = "results",
 ) -> None:
     """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C, and open it at a study in a browser.
 
@@ -68,24 +68,24 @@ def dashboard(
 
 def status(
     *,
-    study: str | None = None,
-    as_json: bool = False,
-    storage: str | None = None,
-    results: str | Path = "results",
+    study: StudyName = None,
+    json: bool = False,
+    storage: StorageURL = None,
+    results: ResultsFolder = "results",
 ) -> None:
     """Print a study's best trials, the counts of its trials, and the time of each phase.
 
     Args:
-        as_json: print one JSON object, for scripts (default: tables and sentences).
+        json: print one JSON object, for scripts (default: tables and sentences).
     """
     from tuning import documents
     from tuning.study.handle import StudyHandle, status_of
 
     opened = StudyHandle.of(ResultsDir(Path(results).expanduser()), study, storage)
     facts = status_of(opened)
-    if as_json:
+    if json:
         values = documents.unstructure(facts)
-        sys.stdout.write(json.dumps(values, indent=2, sort_keys=True) + "\n")
+        sys.stdout.write(dumps(values, indent=2, sort_keys=True) + "\n")
     else:
         _print_status(opened, facts)
 
@@ -128,7 +128,7 @@ def coordinator_sentences(coordinators: list[CoordinatorStatus], *, n_running: i
     ]
 
 
-def track(study: Study, *, log_to: Sequence[str] = ()) -> None:
+def track(study: Study, *, log_to: Trackers = ()) -> None:
     """Write a running or finished study to trackers, with its export if it has one.
 
     A study that is written again is not duplicated.
@@ -143,7 +143,7 @@ def track(study: Study, *, log_to: Sequence[str] = ()) -> None:
 
 
 def data_card(
-    data: str | Data | None = None, *, seed: int = 0, results: str | Path = "results"
+    data: DataSource = None, *, seed: int = 0, results: ResultsFolder = "results"
 ) -> None:
     """Describe the data: rows, classes, lengths, duplicates, unknown tokens.
 
