@@ -199,7 +199,9 @@ def test_results_layout_is_the_documented_one(finished: tuple[ResultsDir, Outcom
 def test_files_of_an_export_are_the_documented_ones() -> None:
     folder = ROOT / "tests" / "fixtures" / "study_0_1" / "results" / "stored"
     files = (folder / "best").rglob("*")
-    written = [path.relative_to(folder) for path in files if path.is_file()]
+    # The stored export has formats that the program does not write any more.
+    kept = (path for path in files if path.is_file() and path.suffix != ".tflite")
+    written = [path.relative_to(folder) for path in kept]
     assert Path("best/saved_model/saved_model.pb") in written
     assert [path for path in written if not is_documented(f"s/{path.as_posix()}")] == []
 

@@ -24,5 +24,5 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Reviews:
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
-    """Draw the same weights each time: what int8 weights change depends on them."""
+    """Draw the same weights each time."""
     keras.utils.set_random_seed(0)

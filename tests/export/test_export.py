@@ -136,7 +136,7 @@ def test_snippet_of_the_card_runs_with_its_format_s_runtime_alone(
     (snippet,) = re.findall(
         rf"^`{path}`, checked with [^\n]*:\n```python\n(.*?)```$", card, re.MULTILINE | re.DOTALL
     )
-    packages = "tuning tensorflow keras onnxruntime ai_edge_litert onnx pandas pyarrow"
+    packages = "tuning tensorflow keras onnxruntime onnx pandas pyarrow"
     blocked = {*packages.split()} - set(FORMATS[format_name].needs)
     code = f"import sys\nfor name in {sorted(blocked)}: sys.modules[name] = None\n{snippet}"
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

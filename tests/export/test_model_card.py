@@ -11,7 +11,7 @@ import yaml
 
 from tests.stored_documents import EXPORT
 from tuning.evaluation.scores import ModelScores, ReferenceScores, ScoreInterval
-from tuning.export.manifest import AccuracyChange, FullManifest, MeasuredFormat, SearchFacts
+from tuning.export.manifest import FullManifest, MeasuredFormat, SearchFacts
 from tuning.export.model_card import model_card
 from tuning.inference.runtimes import FORMATS, TOKEN_IDS
 from tuning.inputs.contract import ModelInput
@@ -22,14 +22,6 @@ S = TypeVar("S", ModelScores, ReferenceScores)
 
 
 SCORES = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
-CHANGE = AccuracyChange(
-    of_the_model=0.8,
-    of_the_form=0.8004,
-    change=0.0004,
-    change_low=-0.0002,
-    change_high=0.0009,
-    same_label_share=0.997,
-)
 
 
 def scored(model: S, accuracy: float, **changes: Any) -> S:
@@ -53,7 +45,6 @@ def measured(name: str) -> MeasuredFormat:
         first_answer_seconds=0.17,
         texts_per_second=1000,
         memory_mb=74,
-        accuracy=CHANGE if FORMATS[name].tolerance is None else None,
     )
 
 
@@ -105,7 +96,7 @@ def test_front_matter_has_hugging_face_s_fields() -> None:
     assert fields["license"] == "unknown"
     assert fields["library_name"] == "keras"
     assert fields["pipeline_tag"] == "text-classification"
-    assert fields["tags"] == ["text-classification", "keras", "onnx", "tflite"]
+    assert fields["tags"] == ["text-classification", "keras", "onnx"]
     (entry,) = fields["model-index"]
     (result,) = entry["results"]
     assert (entry["name"], result["task"]["type"]) == ("masked_lstm-reviews", "text-classification")
@@ -148,7 +139,6 @@ OF_WORDS, OF_NGRAMS = {"input": input_of(**WORDS)}, {"input": input_of(**NGRAMS)
         ({"search": replace(SEARCH, n_folds=5)}, "val_accuracy 0.8123, the mean over 5 folds of"),
         ({}, "- `dropout`: 0.25 - `lstm_units`: 32 - epochs: 2"),
         ({}, "| model.onnx | token ids | onnxruntime | 2.7 | 3.0e-07 | 0.05 | 0.17 | 74 |"),
-        ({}, "accuracy changes by +0.0004 [-0.0002, +0.0009]; 99.70% of the labels are unchanged"),
         (OF_WORDS, "vocabulary has at most 10 words"),
         (OF_WORDS, "first and the last words, in all 9"),
         (OF_NGRAMS, "pairs and triples of words"),
@@ -192,8 +182,7 @@ def test_card_names_the_inputs_that_a_saved_model_takes(monkeypatch: pytest.Monk
 
 
 def test_card_has_no_snippet_of_a_format_that_was_left_out() -> None:
-    left_out = ("model.h5", "model_int8.tflite")
-    forms = {path: form for path, form in MANIFEST.forms.items() if path not in left_out}
+    forms = {path: form for path, form in MANIFEST.forms.items() if path != "model.h5"}
     manifest = replace(
         MANIFEST,
         forms=forms,
@@ -202,7 +191,6 @@ def test_card_has_no_snippet_of_a_format_that_was_left_out() -> None:
     )
     card = model_card(manifest)
     assert 'load_model("model.h5"' not in card
-    assert "int8 weights" not in card
     assert "`model.h5` is not in this export: Unknown layer: 'NotEqual' \\| &lt;b&gt;" in card
     assert "- The model gives NaN for ''." in card
     assert card.count("```python") == len(forms)

@@ -126,10 +126,9 @@ def assert_snippets_run(folder: Path, tuned: Tuned) -> None:
     snippets = templates_of("tuning.export").get_template("snippets.md").module
     target = tuned.source.target
     codes = {
-        name: snippets.litert(FORMATS[name].path, target) for name in ("litert", "litert_int8")
+        "keras": snippets.keras_of_ids(FORMATS["keras"].path, target),
+        "saved_model": snippets.saved_model_of_ids(FORMATS["saved_model"].path, target),
     }
-    codes["keras"] = snippets.keras_of_ids(FORMATS["keras"].path, target)
-    codes["saved_model"] = snippets.saved_model_of_ids(FORMATS["saved_model"].path, target)
     own = pipeline_probabilities(tuned.source, ["I love it", "It broke after a day"])
     for name, code in codes.items():
         command = [sys.executable, "-W", "ignore", "-c", code]
@@ -144,8 +143,6 @@ def test_formats_of_an_encoder_take_tokens_and_need_the_tokenizer() -> None:
         "saved_model": ("tensorflow", "tokenizers"),
         "h5": ("tensorflow", "keras", "keras_hub", "tokenizers"),
         "onnx": ("onnxruntime", "tokenizers"),
-        "litert": ("ai_edge_litert", "tokenizers"),
-        "litert_int8": ("ai_edge_litert", "tokenizers"),
     }
     assert {format_of(name, INPUT).takes for name in FORMATS} == {"token ids"}
 

@@ -28,7 +28,7 @@ from tuning.inputs.ngrams import Ngrams
 
 INPUT = ModelInput(vocab_size=5, sequence_length=4, truncating="pre")
 TEXTS = ["", "Good, good film!", "a bad film, a very bad film", "日本 \x00"]
-HEAVY = ("tensorflow", "keras", "onnx", "ai_edge_litert", "sklearn", "scipy", "pandas", "optuna")
+HEAVY = ("tensorflow", "keras", "onnx", "sklearn", "scipy", "pandas", "optuna")
 
 
 def test_onnx_format_loads_without_tensorflow_keras_and_scikit_learn(onnx_export: Path) -> None:
@@ -52,7 +52,7 @@ print(json.dumps(load_fastest(folder, read_manifest(folder))({TEXTS!r}).tolist()
     np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("format_name", ["onnx", "litert", "litert_int8"])
+@pytest.mark.parametrize("format_name", ["onnx"])
 def test_file_that_is_no_model_is_refused_by_its_runtime(format_name: str, tmp_path: Path) -> None:
     (tmp_path / "vocabulary.txt").write_text("good")
     path = FORMATS[format_name].path
@@ -67,9 +67,9 @@ def test_runtime_that_is_not_installed_is_named(
     with pytest.raises(ExportError, match=r"vocabulary\.txt"):
         load_format(tmp_path, "onnx", inputs=INPUT)
     (tmp_path / "vocabulary.txt").write_text("good")
-    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ExportError, match="-m pip install ai-edge-litert"):
-        load_format(tmp_path, "litert", inputs=INPUT)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ExportError, match="-m pip install onnxruntime"):
+        load_format(tmp_path, "onnx", inputs=INPUT)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ExportError, match=re.escape(install("pretrained"))):
         load_format(tmp_path, "onnx", inputs=replace(INPUT, preset="p"))

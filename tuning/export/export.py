@@ -181,7 +181,7 @@ def _export(
                 if progress:
                     progress("checking the formats", 0.0)
             seen = evaluation.predictions
-            formats = compare(seen.labels)
+            formats = compare()
             scores = describe_scores(chosen, trained, compared, evaluation, ensemble=facts)
             if criterion and thresholds:
                 thresholds = tested(

@@ -18,8 +18,7 @@ import numpy.typing as npt
 from tuning.atomic_io import translated
 from tuning.data.files import Progress
 from tuning.errors import ExportError
-from tuning.evaluation.statistics import accuracy_difference
-from tuning.export.manifest import AccuracyChange, MeasuredFormat, WrittenFormats
+from tuning.export.manifest import MeasuredFormat, WrittenFormats
 from tuning.export.parity import HOSTILE_TEXTS, check_parity
 from tuning.export.writers import Source, with_encoder, write_format
 from tuning.inference.runtimes import FORMATS, TOKEN_IDS, format_of
@@ -27,7 +26,7 @@ from tuning.inputs import tokenizer
 from tuning.inputs.contract import Stored
 from tuning.inputs.corpus import encode
 from tuning.inputs.kinds import IDS
-from tuning.targets.target import Array, Labels, Target
+from tuning.targets.target import Array
 from tuning.text import utf8
 from tuning.training.architecture import is_stock
 from tuning.training.vocabularies import keep_in_config
@@ -44,11 +43,6 @@ FIRST = "h5"
 # The formats that take raw text. An export must contain them, but `keras` may be missing if the
 # model has classes of the search space, which Keras can't load.
 REQUIRED = ("keras", "saved_model")
-# Maximum loss of accuracy through int8 weights. A format that loses more is left out, unless the
-# loss is a single text, which says nothing: one of 36 texts is a loss of 0.028.
-MAX_INT8_LOSS = 0.02
-# The class probabilities of a format for the texts of its parity check, and its measurements.
-Checked = tuple[Array, MeasuredFormat]
 
 
 @contextlib.contextmanager
@@ -59,13 +53,13 @@ def write_formats(
     test_texts: list[str],
     expect: Callable[[list[str]], Array] | None = None,
     progress: Progress | None = None,
-) -> Iterator[Callable[[Labels], WrittenFormats]]:
+) -> Iterator[Callable[[], WrittenFormats]]:
     """Write a model in every format. Inside the context, each format is compared with the trained
     model by a process of its own, on hostile texts and on some texts of the test split.
 
     `expect` gives the probabilities to compare with; by default the model itself gives them.
 
-    The value of the context is a function from the labels of the test split to the formats. A
+    The value of the context is a function that waits for the checks and returns the formats. A
     format that can't be written or loaded, or that fails its parity check, is removed, and
     `left_out` contains the reason.
     """
@@ -87,25 +81,17 @@ def write_formats(
 def _formats_of(
     folder: Path,
     source: Source,
-    outcomes: Mapping[str, Future[Checked]],
-    test_labels: Labels,
+    outcomes: Mapping[str, Future[MeasuredFormat]],
     *,
     texts: list[str],
     expected: Array,
 ) -> WrittenFormats:
-    n_hostile = len(HOSTILE_TEXTS)
-    labels = test_labels[_parity_rows(len(test_labels), source)]
     written: dict[str, MeasuredFormat] = {}
     left_out: dict[str, str] = {}
     for name in FORMATS:
         path = folder / FORMATS[name].path
         try:
-            probabilities, measured = outcomes[name].result()
-            if FORMATS[name].tolerance is None:
-                of_both = probabilities[n_hostile:], expected[n_hostile:]
-                change = accuracy_change(source.target, labels, *of_both)
-                measured = replace(measured, accuracy=change)
-            written[FORMATS[name].path] = measured
+            written[FORMATS[name].path] = outcomes[name].result()
         except ExportError as error:
             with translated(path):
                 if path.is_dir():
@@ -150,10 +136,10 @@ def _parity_rows(n_texts: int, source: Source) -> npt.NDArray[np.int64]:
 def _write_all(
     folder: Path,
     source: Source,
-    check: Callable[[str], Future[Checked]],
+    check: Callable[[str], Future[MeasuredFormat]],
     progress: Progress | None,
-) -> dict[str, Future[Checked]]:
-    outcomes: dict[str, Future[Checked]] = {}
+) -> dict[str, Future[MeasuredFormat]]:
+    outcomes: dict[str, Future[MeasuredFormat]] = {}
     for number, name in enumerate(sorted(FORMATS, key=lambda name: name != FIRST)):
         if progress:
             progress(f"writing and checking {FORMATS[name].path}", number / len(FORMATS))
@@ -179,48 +165,17 @@ def _write_all(
 
 def _check(
     folder: Path, name: str, *, source: Source, texts: list[str], expected: Array
-) -> Checked:
+) -> MeasuredFormat:
     inputs, export_format = source.inputs, format_of(name, source.inputs)
-    probabilities, measurements = check_parity(
+    measurements = check_parity(
         folder, name, inputs=inputs, target=source.target, texts=texts, expected=expected
     )
-    return probabilities, MeasuredFormat(
+    return MeasuredFormat(
         **vars(measurements),
         form=name,
         takes=export_format.takes,
         needs=list(export_format.needs),
         bytes=_size(folder / export_format.path),
-    )
-
-
-def accuracy_change(
-    target: Target, labels: Labels, probabilities: Array, expected: Array
-) -> AccuracyChange | None:
-    """Return None for a target without decisions."""
-    if not target.has_decisions:
-        # The limit is a share of the error, which has the unit of the numbers.
-        own, of_model = (target.value(labels, p) for p in (probabilities, expected))
-        if not own <= (1 + MAX_INT8_LOSS) * of_model:
-            raise ExportError(
-                f"The {target.metrics[0].label} of a format must be at most {MAX_INT8_LOSS:.0%}"
-                f" above the trained model's {of_model:.4g}; on {len(labels)} texts of the test"
-                f" split it is {own:.4g}."
-            )
-        return None
-    change = accuracy_difference(target, labels, probabilities, expected, seed=0)
-    if not change.value >= -max(MAX_INT8_LOSS, 1 / len(labels)):
-        raise ExportError(
-            f"The accuracy of a format must be at most {MAX_INT8_LOSS} below the trained model's"
-            f" accuracy; on {len(labels)} texts of the test split the difference is"
-            f" {-change.value:.4f}."
-        )
-    return AccuracyChange(
-        of_the_model=float(np.mean(target.is_right(labels, expected))),
-        of_the_form=float(np.mean(target.is_right(labels, probabilities))),
-        change=change.value,
-        change_low=change.low,
-        change_high=change.high,
-        same_label_share=float(target.is_right(target.decide(probabilities), expected).mean()),
     )
 
 

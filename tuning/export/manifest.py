@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from tuning.documents import OMIT_DEFAULT
 from tuning.evaluation.scores import ScoreInterval, SplitScores
-from tuning.evaluation.statistics import Interval
 from tuning.export.parity import Measurements
 from tuning.inference.manifest import ExportedFormat, Manifest
 from tuning.inputs.data_card import DataFacts
@@ -17,28 +16,8 @@ from tuning.spaces.ranges import Values
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccuracyChange:
-    """The accuracy of a format and of the trained model on texts of the test split, their
-    difference with its interval, and the share of the texts to which both assign the same label.
-    """
-
-    of_the_model: float
-    of_the_form: float  # The key in stored manifests, which call a format a form.
-    change: float
-    change_low: float
-    change_high: float
-    same_label_share: float
-
-    @property
-    def difference(self) -> Interval:
-        return Interval(self.change, self.change_low, self.change_high)
-
-
-@dataclass(frozen=True, kw_only=True)
 class MeasuredFormat(ExportedFormat, Measurements):
-    """A format with its measurements. `accuracy` is set only if the format has no tolerance."""
-
-    accuracy: AccuracyChange | None = field(default=None, metadata=OMIT_DEFAULT)
+    """A format with its measurements."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from tuning.spaces.ranges import value_text
 from tuning.templates import render
 from tuning.text import visible
 
-TAGS = {"model.keras": "keras", "model.onnx": "onnx", "model.tflite": "tflite"}
+TAGS = {"model.keras": "keras", "model.onnx": "onnx"}
 HUB_METRICS = ("accuracy", "f1")  # Metrics whose names the Hugging Face Hub knows.
 FORMAT_COLUMNS = (
     "format",
@@ -141,5 +141,5 @@ def _without_folders(value: object) -> object:
 
 def _snippet(measured: MeasuredFormat) -> str:
     """Return the name of the code that loads a format."""
-    name = measured.form.removesuffix("_int8")
+    name = measured.form
     return name if measured.takes == FORMATS[measured.form].takes else f"{name}_of_ids"

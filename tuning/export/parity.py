@@ -78,9 +78,9 @@ def check_parity(
     target: Target,
     texts: list[str],
     expected: Array,
-) -> tuple[Array, Measurements]:
-    """Return a format's predictions for the texts, float64 (n_texts, width), and its
-    measurements.
+) -> Measurements:
+    """Compare a format's predictions for the texts with `expected`, float64 (n_texts, width), and
+    return its measurements.
 
     All texts are predicted in batches. The texts of `rows_alone` are also predicted alone,
     because the two predictions of a model that reads the padding may differ.
@@ -98,7 +98,7 @@ def check_parity(
     in_batch, alone = np.array(in_batch), np.array(alone)
     # Numbers are rounded in proportion to their size.
     scale = 1.0 if target.has_probabilities else max(1.0, float(np.nanmax(np.abs(expected))))
-    limit = None if tolerance is None else tolerance * scale
+    limit = tolerance * scale
     largest = 0.0
     for how, probabilities, places in (
         ("in a batch", in_batch, np.arange(len(texts))),
@@ -109,15 +109,15 @@ def check_parity(
         both_nan = np.isnan(probabilities) & np.isnan(trained)
         differences = np.where(both_nan, 0.0, np.abs(probabilities - trained))
         difference = float(differences.max())
-        if np.isnan(difference) or (limit is not None and difference > limit):
+        if not difference <= limit:
             worst = int(places[differences.max(axis=1).argmax()])
             raise ExportError(
                 f"The {target.output_name} of {path} must differ from the trained model's by at"
-                f" most {limit or 1:g}; the difference is {difference:.2g} for text {worst}"
+                f" most {limit:g}; the difference is {difference:.2g} for text {worst}"
                 f" of {len(texts)}, predicted {how}."
             )
         largest = max(largest, difference)
-    return in_batch, Measurements(max_difference=largest, **measured)
+    return Measurements(max_difference=largest, **measured)
 
 
 def rows_alone(n_texts: int) -> npt.NDArray[np.int64]:

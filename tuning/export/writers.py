@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +94,11 @@ class Source:
         # A functional model that was made with a list of outputs gives a list for symbolic tensors.
         return output[0] if isinstance(output, list) else output
 
-    def specs(self, n_rows: int | None, *, length: int | None) -> list[tf.TensorSpec]:
-        # An encoder computes the padding, so its tokens have a fixed number in LiteRT alone, which
-        # takes one text.
-        fixed = {kind for kind in KINDS.values() if kind.is_cut and (kind is not TOKENS or n_rows)}
+    def specs(self, *, length: int | None) -> list[tf.TensorSpec]:
+        # An encoder computes the padding, so its tokens have no fixed number.
+        fixed = {kind for kind in KINDS.values() if kind.is_cut and kind is not TOKENS}
         return [
-            tf.TensorSpec((n_rows, length if kind in fixed else None), tf.int32, name=kind.name)
+            tf.TensorSpec((None, length if kind in fixed else None), tf.int32, name=kind.name)
             for kind in kinds_in(self.inputs)
         ]
 
@@ -156,8 +154,6 @@ def write_format(format_name: str, source: Source, path: Path) -> None:
         "saved_model": _write_saved_model,
         "h5": _write_h5,
         "onnx": _write_onnx,
-        "litert": _write_litert,
-        "litert_int8": partial(_write_litert, optimizations=[tf.lite.Optimize.DEFAULT]),
     }
     write = writers[format_name]  # A format without a writer is a bug, and not left out.
     try:
@@ -208,7 +204,7 @@ def _write_saved_model(source: Source, path: Path) -> None:
     raw = raw_text_model(source)
     specs = [tf.TensorSpec((None,), tf.string, name="text")]
     if not takes_raw_text(source.inputs):
-        specs = source.specs(None, length=None)
+        specs = source.specs(length=None)
 
     def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         tensors = list(inputs) if len(inputs) > 1 else inputs[0]
@@ -231,7 +227,7 @@ def _write_h5(source: Source, path: Path) -> None:
     """
     layers, model = chain(source.graph), source.graph
     if layers is not None:
-        (ids,), name = model.inputs, source.specs(None, length=None)[0].name
+        (ids,), name = model.inputs, source.specs(length=None)[0].name
         model = keras.Sequential([keras.Input(ids.shape[1:], dtype=ids.dtype, name=name), *layers])
     elif is_graph(model):
         model = _with_inputs_by_kind(source)
@@ -272,33 +268,16 @@ def _write_onnx(source: Source, path: Path) -> None:
             length=length,
             n_classes=source.target.width,
             output_name=source.target.output_name,
-            input_name=source.specs(None, length=length)[0].name,
+            input_name=source.specs(length=length)[0].name,
         )
     except Unsupported:
         import tf2onnx
 
-        specs = source.specs(None, length=length)
+        specs = source.specs(length=length)
         graph, _ = tf2onnx.convert.from_function(
             _served(source, specs), input_signature=specs, opset=OPSET
         )
     path.write_bytes(graph.SerializeToString())
-
-
-def _write_litert(source: Source, path: Path, *, optimizations: Sequence[Any] = ()) -> None:
-    """Write LiteRT for one text at a time, with a fixed number of token ids. With any other shape
-    the conversion needs TensorFlow's own operations, which LiteRT does not have.
-    """
-    specs = source.specs(1, length=source.inputs.sequence_length)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        archive = keras.export.ExportArchive()
-        archive.track(source.graph)
-        archive.add_endpoint("serving_default", _served(source, specs))
-        archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        converter.experimental_enable_resource_variables = True
-        converter.optimizations = list(optimizations)
-        path.write_bytes(converter.convert())
 
 
 def _served(source: Source, specs: list[tf.TensorSpec]) -> Any:

@@ -1,6 +1,4 @@
-"""Functions that load each format of an export with its own runtime: ONNX and LiteRT need no
-TensorFlow.
-"""
+"""Functions that load each format of an export with its own runtime: ONNX needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -33,14 +31,13 @@ Outputs = Callable[[Sequence[str]], Any]
 @dataclass(frozen=True)
 class Format:
     """A format of an exported model. `path` is its file or folder in the export; `tolerance` the
-    maximum difference between its probabilities and the trained model's, or None if the manifest
-    contains its change of accuracy instead.
+    maximum difference between its probabilities and the trained model's.
     """
 
     path: str
     takes: str
     needs: tuple[str, ...]
-    tolerance: float | None
+    tolerance: float
 
 
 # float32 rounds differently in batches of other sizes, in Keras' own formats too: a CNN with
@@ -51,8 +48,6 @@ FORMATS = {
     "saved_model": Format("saved_model", RAW_TEXT, ("tensorflow",), TOLERANCE),
     "h5": Format("model.h5", TOKEN_IDS, ("tensorflow", "keras"), TOLERANCE),
     "onnx": Format("model.onnx", TOKEN_IDS, ("onnxruntime",), TOLERANCE),
-    "litert": Format("model.tflite", TOKEN_IDS, ("ai_edge_litert",), TOLERANCE),
-    "litert_int8": Format("model_int8.tflite", TOKEN_IDS, ("ai_edge_litert",), None),
 }
 
 
@@ -67,8 +62,7 @@ def format_of(format_name: str, inputs: ModelInput) -> Format:
         # Keras loads the encoder with KerasHub.
         keras_hub = ("keras_hub",) if "keras" in needs else ()
         needs = (*needs, *keras_hub, "tokenizers")
-    tolerance = None if known.tolerance is None else ENCODER_TOLERANCE
-    return replace(known, needs=needs, tolerance=tolerance)
+    return replace(known, needs=needs, tolerance=ENCODER_TOLERANCE)
 
 
 def vocabularies(inputs: ModelInput) -> list[str]:
@@ -86,8 +80,7 @@ def load_format(folder: Path, format_name: str, *, inputs: ModelInput) -> Output
         return _load_saved_model(path, tokenizer)
     if tokenizer is None or format_name in ("keras", "h5"):
         return _load_keras(path, tokenizer, with_keras_hub="keras_hub" in known.needs)
-    load = _load_onnx if format_name == "onnx" else _load_litert
-    return load(path, tokenizer)
+    return _load_onnx(path, tokenizer)
 
 
 class Tokenizer:
@@ -162,19 +155,6 @@ def _load_onnx(path: Path, tokenizer: Tokenizer) -> Outputs:
     shapes = {node.name: node.shape[1] for node in session.get_inputs()}
     lengths = {name: n for name, n in shapes.items() if isinstance(n, int)}
     return lambda texts: session.run(None, tokenizer.batch(texts, lengths))[0]
-
-
-def _load_litert(path: Path, tokenizer: Tokenizer) -> Outputs:
-    interpreters = _runtime("ai_edge_litert.interpreter")
-    interpreter = _loaded(lambda: interpreters.Interpreter(str(path)), path)
-    call = _loaded(lambda: interpreter.get_signature_runner("serving_default"), path)
-
-    def run(texts: Sequence[str]) -> Any:
-        # The inputs have the shape of one text.
-        batches = [tokenizer.batch([text], tokenizer.lengths) for text in texts]
-        return np.concatenate([_only(call(**batch)) for batch in batches])
-
-    return run
 
 
 def _only(outputs: Mapping[str, Any]) -> Any:

@@ -140,6 +140,5 @@ def without_excess(ids: Any, sequence_length: int, truncating: str) -> Any:
     columns = np.arange(sequence_length, dtype=np.int32)[None, :]
     # The columns from `n_first` on contain the ids that follow the excess of the row.
     later = (columns >= n_first).astype(np.int32)
-    # Keras writes a sum with a row as `BiasAdd`, which LiteRT does not have for integers.
     positions = ops.subtract(columns, ops.multiply(missing, later))
     return ops.cast(ops.take_along_axis(ids, positions, axis=1), "int32")

@@ -28,17 +28,15 @@ _T = TypeVar("_T")
 
 
 def load_tokenizer(
-    folder: str | Path, *, fixed_length: bool = False
+    folder: str | Path,
 ) -> Callable[[Sequence[str]], dict[str, list[list[int]]]]:
     """Return the tokenizer of an export: a function from texts to rows of ids, by the name of the
     model's input. "ids" has `sequence_length` columns, "ngrams" one more than the maximum number of
-    n-grams of a text, "tokens" as many as the longest text, or `sequence_length` if `fixed_length`
-    is true, which LiteRT needs.
+    n-grams of a text, "tokens" as many as the longest text.
     """
     inputs = json.loads((Path(folder) / "export.json").read_text(encoding="utf-8"))["input"]
     encoders = make_encoders(Path(folder), **inputs)
-    fixed = ("ids", "tokens") if fixed_length else ("ids",)
-    lengths = dict.fromkeys(fixed, int(inputs["sequence_length"]))
+    lengths = {"ids": int(inputs["sequence_length"])}
     return lambda texts: encoded(texts, encoders, lengths)
 
 

@@ -92,7 +92,7 @@ def ngram_logits(
     present = ops.expand_dims(ops.cast(ops.not_equal(ngrams, 0), "float32"), -1)
     terms = ops.multiply(ratios, present)
     if unit_length:
-        # UnitNormalization gives NaN for a text without n-grams in TFLite, which has no infinity.
+        # The minimum is for a text without n-grams.
         squares = ops.maximum(ops.sum(ops.multiply(terms, terms), axis=1), 1e-6)
         # `fit_linear_model` finds the layer by its name.
         squares = keras.layers.Activation("linear", name=UNIT_LENGTH)(squares)

@@ -54,7 +54,7 @@ FROM_DATA = {
 }
 PACKAGES = (
     *("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "pandas", "scikit-learn"),
-    *("onnxruntime", "ai-edge-litert"),
+    "onnxruntime",
 )
 
 
