@@ -39,7 +39,7 @@ from tuning.training.batching import evaluation_batches, in_order, training_batc
 from tuning.training.prediction import dataset, make_view
 
 PATIENCE = 2  # the patience of this program's trials
-Reviews: Any = type(load_hypermodel(default_space_path()))
+DefaultSpace: Any = type(load_hypermodel(default_space_path()))
 
 
 class BudgetSpent(keras_tuner.errors.FatalError):
@@ -106,7 +106,7 @@ class Peer(SameSpace):
         return model.fit(train, validation_data=validation, **options)
 
 
-class DefaultPeer(Reviews):
+class DefaultPeer(DefaultSpace):
     def __init__(self, recorder: Recorder, *, seed: int) -> None:
         super().__init__(name="default_space_peer")
         self._recorder, self._seed = recorder, seed

@@ -427,7 +427,7 @@ def test_keras_model_is_read_once_for_its_content(calls: list[str], tmp_path: Pa
     write_text_encoder(tmp_path / "encoder.keras", scale=np.nan)
     with pytest.raises(SpaceError, match=r"gives NaN for one, .* at least 1"):
         FEATURES.prepare(data)
-    with pytest.raises(SpaceError, match=r"must have a tokenizer .* Choose the space frozen"):
+    with pytest.raises(SpaceError, match=r"must have a tokenizer .* the space frozen_encoder"):
         TOKENS.prepare(replace(data, space=SearchSpace("mine", tuple(items[:1]))))
 
 

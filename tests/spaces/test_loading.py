@@ -881,7 +881,7 @@ def test_declared_vocabulary_that_fits_the_embedding_is_taken(
 
 
 def test_preset_for_a_space_that_takes_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"declares 'preset', such as transformer; mine declares"):
+    with pytest.raises(SpaceError, match=r"'preset', such as finetuned_encoder; mine declares"):
         declare(write(tmp_path, DECLARED), n_classes=2, preset="three")
 
 

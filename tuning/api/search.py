@@ -104,9 +104,10 @@ def tune(
         sequence_length: maximum number of tokens of a text in all trials (default: the search
             space's own; where it declares none, the length of its model's input, or the 95th
             percentile of the training texts' lengths).
-        preset: pretrained encoder of a search space such as frozen or transformer: a folder, an
-            address such as hf://NAME/MODEL, a name in KerasHub's list, or for frozen the file of a
-            Keras model, as encoder.keras (default: the search space's own).
+        preset: pretrained encoder of a search space such as frozen_encoder or finetuned_encoder: a
+            folder, an address such as hf://NAME/MODEL, a name in KerasHub's list, or for
+            frozen_encoder the file of a Keras model, as encoder.keras (default: the search space's
+            own).
         class_weight: weights of the classes in the loss: balanced, for the same total weight of all
             classes, or a number for each class, as in negative:1,positive:5; in Python also a
             dictionary (default: all rows count equally).

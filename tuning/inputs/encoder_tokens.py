@@ -121,7 +121,8 @@ class EncoderTokens(Input):
                 if not data.space.declares("feature_length"):
                     raise SpaceError(
                         f"preset must have a tokenizer for the tokens that {data.space.name} takes;"
-                        f" {preset!r} is a Keras model, which takes texts. Choose the space frozen."
+                        f" {preset!r} is a Keras model, which takes texts."
+                        " Choose the space frozen_encoder."
                     )
                 continue
             card = build_tokens(data.corpus, preset, texts=texts, progress=data.progress)

@@ -435,7 +435,7 @@ def _build_once(
 def _with_preset(space: SearchSpace, preset: str) -> SearchSpace:
     if not space.presets:
         raise SpaceError(
-            f"preset must be given for a space that declares 'preset', such as transformer;"
+            f"preset must be given for a space that declares 'preset', such as finetuned_encoder;"
             f" {space.name} declares none."
         )
     fixed: dict[str, Value] = {PRESET: preset}
