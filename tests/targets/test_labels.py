@@ -269,7 +269,7 @@ def test_columns_of_labels_are_named_with_commas(tmp_path: Path) -> None:
     for columns, says in {"toxic,threat": "be one of.*'threat'", "toxic,toxic": "once"}.items():
         with pytest.raises(DataError, match=f"label_column must .*{says}"):
             load_reviews(DataConfig(data=path, kind="labels", label_column=columns))
-    with pytest.raises(DataError, match="For several label columns, give kind"):
+    with pytest.raises(DataError, match=r"be one column.*'toxic,insult'\. Add kind=labels"):
         load_reviews(DataConfig(data=path, label_column="toxic,insult"))
 
 

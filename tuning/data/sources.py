@@ -109,8 +109,13 @@ def several_columns(columns: Sequence[str], name: str | None, *, kind: str) -> l
     """Return the columns of several labels of a text, whose names have commas between them; empty
     for one column.
     """
-    if not name or name in columns or KINDS[kind].is_exclusive:
+    if not name or name in columns or (KINDS[kind].is_exclusive and "," not in name):
         return []
+    if KINDS[kind].is_exclusive:
+        raise DataError(
+            f"label_column must be one column for kind {kind!r}; received {name!r}. Add kind=labels"
+            " for several label columns."
+        )
     found = [named_column(columns, part, "label_column") for part in name.split(",")]
     if len({*found}) < len(found):
         raise DataError(f"label_column must name each column once; received {name!r}.")

@@ -266,11 +266,7 @@ def named_column(columns: Iterable[str], name: str, flag: str) -> str:
     columns, name = [str(c) for c in columns], column_name(flag, name)
     column = _find(columns, name)
     if column is None:
-        hint = " For several label columns, give kind 'labels'."
-        raise DataError(
-            f"{flag} must be one of {_listed(columns)}; received {_short(name)!r}."
-            + hint * (flag == "label_column" and "," in name)
-        )
+        raise DataError(f"{flag} must be one of {_listed(columns)}; received {_short(name)!r}.")
     return column
 
 
