@@ -15,17 +15,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import tuning
-from tuning.report.dashboard_server import HOST, make_server
+from tuning.report.dashboard_server import HOST, dashboard, page_of
 from tuning.report.page import write_report
 from tuning.results import ResultsDir
 from tuning.study.handle import StudyHandle
-from tuning.study.study import load_study
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
@@ -123,19 +121,12 @@ def draw(browser: str, results: ResultsDir, study: str, *, storage: str | None) 
     folder, url = results.existing(study), results.storage_url(storage)
     page, _ = write_report(StudyHandle(results, folder, url))
     shoot(browser, page.absolute().as_uri(), DOCS / "report.png", height=1500)
-    study_id = load_study(folder, storage_url=url)._study_id
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
-    with make_server(results, storage_url=url, port=port) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        shoot(
-            browser,
-            f"http://{HOST}:{port}/dashboard/studies/{study_id}",
-            DOCS / "dashboard.png",
-            height=1250,
-        )
-        server.shutdown()
+    address = f"http://{HOST}:{port}{page_of(results, study, storage_url=url)}"
+    with dashboard(url, port=port):
+        shoot(browser, address, DOCS / "dashboard.png", height=1250)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Hosts and ports of the two servers: `host`, the header Host of a request, and ports.
+"""Hosts and ports of the servers: `host`, the header Host of a request, and ports.
 
 A request for another name than the server's may come from a web page whose own name resolves to
-this machine (DNS rebinding), so each server compares the header Host with its names. An IP address
+this machine (DNS rebinding), so `serve` compares the header Host with its names. An IP address
 is not resolved, so a request for an address can't be such a request.
 """
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from wsgiref.simple_server import WSGIServer
 
 import numpy as np
 import pytest
@@ -127,22 +126,18 @@ def test_command_before_a_trial_is_complete_is_reported(
     assert sorted(p.name for p in (tmp_path / "results" / "s").iterdir()) == before
 
 
-@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
 @pytest.mark.usefixtures("copied_results")
-def test_dashboard_warns_where_other_machines_reach_it(
-    host: str, warned: bool, run_cli: Run, monkeypatch: pytest.MonkeyPatch
+def test_dashboard_prints_the_page_of_the_study(
+    run_cli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(server: WSGIServer) -> None:
+    def interrupted(url: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(WSGIServer, "serve_forever", interrupted)
+    monkeypatch.setattr("tuning.cli.studies.open_in_browser", interrupted)
     port = free_port()
-    ran = run_cli("dashboard", "--host", host, "--port", port, "--study", "s")
+    ran = run_cli("dashboard", "--port", port, "--study", "s")
     assert ran.code == 0
-    assert re.search(f"http://{host}:{port}/dashboard/studies/[0-9]+ ", ran.out)
-    assert (
-        "no authentication" in ran.err and "docs/dashboard-behind-a-proxy.md" in ran.err
-    ) == warned
+    assert re.search(f"http://127.0.0.1:{port}/dashboard/studies/[0-9]+ ", ran.out)
 
 
 def test_tune_prints_lines_the_best_and_what_to_type_next(run_cli: Run, run_tune: Run) -> None:

@@ -8,7 +8,6 @@ import json
 import math
 import subprocess
 import sys
-import threading
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tests.faults.study import ROOT, STUDY, Setting
 from tests.servers import free_port
-from tuning.report.dashboard_server import make_server
+from tuning.report.dashboard_server import dashboard
 from tuning.study.storage import close_study
 from tuning.study.study import load_study
 from tuning.study.trials import is_at_work
@@ -136,17 +135,12 @@ def check_readers(setting: Setting) -> None:
             check=False,
         )
         assert done.returncode == 0, f"{command}: {done.stderr}"
-    server = make_server(setting.results, storage_url=setting.url, port=free_port())
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        address = f"http://127.0.0.1:{server.server_port}/api/studies"
+    port = free_port()
+    with dashboard(setting.url, port=port):
+        address = f"http://127.0.0.1:{port}/api/studies"
         with urllib.request.urlopen(address, timeout=300) as answer:
             studies = json.loads(answer.read())["study_summaries"]
         assert [study["study_name"] for study in studies] == [STUDY]
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

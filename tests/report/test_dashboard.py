@@ -1,12 +1,9 @@
-"""Notes, pictures and the server of Optuna Dashboard."""
+"""Notes and pictures in Optuna Dashboard, and its program."""
 
-import contextlib
 import json
 import re
 import socket
 import subprocess
-import threading
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,16 +17,16 @@ from tests.servers import free_port
 from tests.stored_documents import CARD
 from tuning.errors import StudyError
 from tuning.report.dashboard import note
-from tuning.report.dashboard_server import HOST, make_server, page_of
+from tuning.report.dashboard_server import HOST, dashboard, page_of
 from tuning.results import ResultsDir
 from tuning.search.tune import Outcome
 
 
-def test_server_without_a_study_names_the_command_to_type(tmp_path: Path) -> None:
+def test_storage_without_a_study_is_refused_and_not_created(tmp_path: Path) -> None:
     results = ResultsDir(tmp_path)
     for url in (results.storage_url(None), f"sqlite:///{tmp_path}/mistyped.db"):
         with pytest.raises(StudyError, match="make tune"):
-            make_server(results, storage_url=url, port=8080)
+            page_of(results, None, storage_url=url)
     assert [*tmp_path.iterdir()] == []
 
 
@@ -79,18 +76,6 @@ def test_page_in_chromium_shows_the_trials_and_the_best_value(
     assert all(f"Trial {trial.number}<" in trials for trial in outcome.summary.trials)
 
 
-def test_constraints_are_given_in_the_format_of_optuna_4(
-    finished: tuple[ResultsDir, Outcome], served: str
-) -> None:
-    study = optuna.create_study(
-        study_name="constrained", storage=finished[0].storage_url(None), direction="maximize"
-    )
-    study.add_trial(optuna.trial.create_trial(value=0.9, constraints={"n_parameters": -1.0}))
-    detail = json.loads(get(f"{served}/api/studies/{study._study_id}"))
-    assert [trial["constraints"] for trial in detail["trials"]] == [[-1.0]]
-    optuna.delete_study(study_name="constrained", storage=finished[0].storage_url(None))
-
-
 def test_dashboard_opens_at_the_named_study(
     finished: tuple[ResultsDir, Outcome], served: str, tmp_path: Path
 ) -> None:
@@ -111,78 +96,41 @@ def get(url: str) -> str:
         return answer.read().decode()
 
 
-@contextlib.contextmanager
-def serving(results: ResultsDir, *, host: str = HOST) -> Iterator[str]:
-    """Give the Dashboard's address on loopback while it serves these results."""
-    port = free_port()
-    server = make_server(results, storage_url=results.storage_url(None), port=port, host=host)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://{HOST}:{port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
 @pytest.fixture(scope="module")
 def served(finished: tuple[ResultsDir, Outcome]) -> Iterator[str]:
     """Give the Dashboard's address while it serves the finished study."""
-    with serving(finished[0]) as address:
-        yield address
+    port = free_port()
+    with dashboard(finished[0].storage_url(None), port=port) as process:
+        yield f"http://{HOST}:{port}"
+    assert process.poll() is not None
 
 
-def status_under(served: str, name: str) -> int:
-    """Return the status of the answer to a request with this host name."""
-    try:
-        with urllib.request.urlopen(
-            urllib.request.Request(f"{served}/api/studies", headers={"Host": name}), timeout=20
-        ) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-
-
-@pytest.mark.parametrize(
-    ("status", "names"),
-    [
-        (403, "evil.example evil.example:8080 192.0.2.1 127.0.0.1.evil.example [ a@b:c:d"),
-        (200, "127.0.0.1 127.0.0.1:9 localhost:8080 LOCALHOST [::1]:8080"),
-    ],
-    ids=["other names", "loopback"],
-)
-def test_request_is_answered_under_a_name_of_loopback_alone(
-    served: str, status: int, names: str
-) -> None:
-    assert {name: status_under(served, name) for name in names.split()} == dict.fromkeys(
-        names.split(), status
-    )
-
-
-def test_server_that_others_may_reach_answers_to_addresses_and_its_own_name(
+def test_command_line_does_not_show_the_storage(
     finished: tuple[ResultsDir, Outcome],
 ) -> None:
-    with serving(finished[0], host="0.0.0.0") as served:
-        status_of_host = {
-            name: status_under(served, name)
-            for name in ("192.0.2.1:80", socket.gethostname(), "evil.example", "0.0.0.0")
-        }
-    assert status_of_host == {
-        "192.0.2.1:80": 200,
-        socket.gethostname(): 200,
-        "evil.example": 403,
-        "0.0.0.0": 200,
-    }
+    url = f"{finished[0].storage_url(None)}?timeout=60"
+    port = free_port()
+    with dashboard(url, port=port) as process:
+        shown = [*map(str, process.args)] if isinstance(process.args, list) else []
+        assert "--from-config" in shown and not any("timeout=60" in word for word in shown)
+        assert not Path(shown[-1]).exists()  # The program has read it.
+        assert "study_summaries" in get(f"http://{HOST}:{port}/api/studies")
 
 
-def test_address_that_can_not_be_bound_is_reported(
-    finished: tuple[ResultsDir, Outcome],
-) -> None:
-    results = finished[0]
-    url = results.storage_url(None)
-    with pytest.raises(StudyError, match="host"):
-        make_server(results, storage_url=url, port=8080, host="192.0.2.1")
+def test_program_that_ends_is_reported() -> None:
+    with (
+        pytest.raises(StudyError, match="optuna-dashboard ended with exit status 1"),
+        dashboard("nonsense://", port=free_port()),
+    ):
+        pass
+
+
+def test_port_that_is_taken_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
-        with pytest.raises(StudyError, match="port"):
-            make_server(results, storage_url=url, port=taken.getsockname()[1])
+        with (
+            pytest.raises(StudyError, match="port"),
+            dashboard("sqlite://", port=taken.getsockname()[1]),
+        ):
+            pass

@@ -10,7 +10,6 @@ import optuna
 import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
-from optuna_dashboard import _serializer as serializer
 
 from tests.paths import ROOT
 from tuning.study import optuna_internals
@@ -100,18 +99,6 @@ def test_parameters_of_a_queued_trial(study: optuna.Study) -> None:
     new, queued = study.trials
     assert optuna_internals.fixed_params_of(queued) == {"x": 1} and queued.params == {}
     assert optuna_internals.fixed_params_of(new) == {}
-
-
-def test_constraints_of_a_trial_are_listed_where_the_dashboard_reads_them(
-    study: optuna.Study,
-) -> None:
-    """The system attribute "constraints"."""
-    trial = study.ask()
-    trial.set_constraint("n_parameters", 0.5)
-    (frozen,) = study.trials
-    optuna_internals.list_constraints(frozen)
-    shown = serializer.serialize_frozen_trial(1, frozen, {})
-    assert shown["constraints"] == [0.5]
 
 
 def private(names: list[str]) -> set[str]:

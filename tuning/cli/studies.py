@@ -1,4 +1,4 @@
-"""The commands about studies, data and search spaces: `dashboard`, `status`, `track`, `clean`,
+"""The commands about studies, data and search spaces: `dashboard`, `status`, `track`,
 `data-card` and `spaces`.
 """
 
@@ -16,10 +16,9 @@ from tuning.api.inputs import source_of
 from tuning.api.parameters import DataSource, ResultsFolder, StorageURL, StudyName, Trackers
 from tuning.api.study import Study
 from tuning.config import AUTO, DataConfig, StudyConfig
-from tuning.display.console import console, open_in_browser, printable, server_url, warn
+from tuning.display.console import console, open_in_browser, printable, server_url
 from tuning.display.progress import steps
 from tuning.display.tables import best_table, card_table, space_table
-from tuning.hosts import LOCAL, is_loopback
 from tuning.results import ResultsDir
 from tuning.text import counted
 
@@ -30,40 +29,33 @@ if TYPE_CHECKING:
 def dashboard(
     *,
     study: StudyName = None,
-    host: str = LOCAL[0],
     port: int = 8080,
     storage: StorageURL = None,
     results: ResultsFolder = "results",
 ) -> None:
-    """Serve Optuna Dashboard on 127.0.0.1 until Ctrl-C, and open it at a study in a browser.
+    """Start Optuna Dashboard on 127.0.0.1 until Ctrl-C, and open it at a study in a browser.
 
     A browser is opened if this is a terminal of a graphical desktop. The Dashboard has no
     authentication: do not open it to other machines.
 
     Args:
         study: name of the study to open (default: the study that was used last).
-        host: name or address of this machine to listen on; any but a loopback address lets other
-            machines in (default 127.0.0.1).
         port: TCP port of the Dashboard (default 8080).
     """
-    from tuning.report.dashboard_server import make_server, page_of
+    from tuning.report import dashboard_server
 
     root = ResultsDir(Path(results).expanduser())
-    storage_url = root.storage_url(storage)
-    server = make_server(root, storage_url=storage_url, port=port, host=host)
-    if not is_loopback(host):
-        warn(
-            f"Optuna Dashboard has no authentication: whoever reaches port {port} on {host} can"
-            " read, change and delete every study. docs/dashboard-behind-a-proxy.md shows how to"
-            " put a password before it."
-        )
+    url = root.storage_url(storage)
+    page = dashboard_server.page_of(root, study, storage_url=url)
     # Ctrl-C is how a user ends the Dashboard, so the exit status is 0.
-    with server, contextlib.suppress(KeyboardInterrupt):
-        url = f"{server_url(host, port)}{page_of(root, study, storage_url=storage_url)}"
-        console.print(escape(f"Optuna Dashboard: {url}  (Ctrl-C ends it)"))
-        # The socket of the server listens already, so the browser waits for its first answer.
-        open_in_browser(url)
-        server.serve_forever()
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        dashboard_server.dashboard(url, port=port) as process,
+    ):
+        address = f"{server_url(dashboard_server.HOST, port)}{page}"
+        console.print(escape(f"Optuna Dashboard: {address}  (Ctrl-C ends it)"))
+        open_in_browser(address)
+        process.wait()
 
 
 def status(

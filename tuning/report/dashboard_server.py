@@ -1,71 +1,101 @@
-"""The server of Optuna Dashboard, and the storage that it shows."""
+"""The program `optuna-dashboard`, started with a storage, and the page of a study in it."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import shutil
 import socket
-from collections.abc import Container
-from socketserver import ThreadingMixIn
-from typing import Any
-from wsgiref import simple_server
-from wsgiref.simple_server import WSGIServer
+import subprocess
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import optuna
-import optuna_dashboard
-import sqlalchemy
-from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
 
 from tuning.commands import typed
 from tuning.errors import StudyError
-from tuning.hosts import LOCAL, check_port, is_for, is_loopback, refusal_of_port, resolve
+from tuning.hosts import LOCAL, check_port, refusal_of_port
 from tuning.results import ResultsDir
-from tuning.study.optuna_internals import engine_of, list_constraints
+from tuning.study.optuna_internals import engine_of
 from tuning.study.storage import missing_file, open_storage
 
 HOST = LOCAL[0]  # Optuna Dashboard has no authentication.
+PROGRAM = "optuna-dashboard"
 
 
-def make_server(
-    results: ResultsDir, *, storage_url: str, port: int, host: str = HOST
-) -> WSGIServer:
+@contextlib.contextmanager
+def dashboard(storage_url: str, *, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start Optuna Dashboard on 127.0.0.1, and give its process once it accepts connections. The
+    process ends with the context.
+
+    Raises:
+        StudyError: the port is not free, or the program does not start.
+    """
     check_port(port)
-    is_local = storage_url == results.storage_url(None)
-    # Opening a file that does not exist would create it.
-    is_missing = missing_file(storage_url) is not None
-    storage = None if is_missing else open_storage(storage_url, DashboardStorage)
-    if storage is None or not optuna.get_all_study_names(storage):
-        where = results.database_path if is_local else "the storage"
-        raise StudyError(
-            f"The Dashboard needs a study to show; {where} has none. Type `{typed('tune')}` first."
-        )
-    # The server runs in this process, because the list of processes would show the command line of
-    # a child, and with it the password in a storage URL.
-    app = _only_for_host(optuna_dashboard.wsgi(storage), host)
-    server_class = _ThreadedServer6 if resolve(host)[0] == socket.AF_INET6 else _ThreadedServer
     try:
-        server = simple_server.make_server(
-            host, port, app, server_class=server_class, handler_class=_QuietHandler
-        )
+        socket.create_server((HOST, port)).close()
     except OSError as error:
-        engine_of(storage).dispose()
-        raise StudyError(refusal_of_port("The Dashboard", host, port, error)) from error
-    server.engine = engine_of(storage)
-    return server
+        raise StudyError(refusal_of_port("The Dashboard", HOST, port, error)) from error
+    folders = [sysconfig.get_path("scripts"), os.environ.get("PATH", "")]
+    program = shutil.which(PROGRAM, path=os.pathsep.join(folders)) or PROGRAM
+    with contextlib.ExitStack() as stack:
+        # Only this user can read the folder, but every user can list the command line of a process,
+        # and the URL of a storage may contain a password.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "dashboard.toml"
+            url = json.dumps(storage_url, ensure_ascii=False)
+            path.write_text(f"[optuna_dashboard]\nstorage = {url}\n")
+            command = [program, "--host", HOST, "--port", str(port), "--from-config", str(path)]
+            # The program logs each request, and the page sends several requests per second.
+            process = stack.enter_context(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+            stack.callback(process.terminate)
+            while not _accepts(port):
+                if process.poll() is not None:
+                    raise StudyError(
+                        f"Optuna Dashboard must start; {PROGRAM} ended with exit status"
+                        f" {process.returncode}. Type `{PROGRAM} STORAGE` to see its message."
+                    )
+                time.sleep(0.1)
+        yield process
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def page_of(results: ResultsDir, study: str | None, *, storage_url: str) -> str:
     """Return the path of a study's page in the Dashboard: of the named study, else of the study
     that was used last. If the results folder has no study, or the storage does not contain the
     last study, return the path of the list of studies.
+
+    Raises:
+        StudyError: the storage has no study, or not the named study.
     """
-    name = study or _newest(results)
-    storage = open_storage(storage_url)
-    try:
-        known = optuna.get_all_study_names(storage)
-        if name in known:
-            return f"/dashboard/studies/{storage.get_study_id_from_name(name)}"
-    finally:
-        engine_of(storage).dispose()
+    known: list[str] = []
+    # Opening a file that does not exist would create it.
+    if missing_file(storage_url) is None:
+        storage = open_storage(storage_url)
+        try:
+            known = optuna.get_all_study_names(storage)
+            name = study or _newest(results)
+            if name in known:
+                return f"/dashboard/studies/{storage.get_study_id_from_name(name)}"
+        finally:
+            engine_of(storage).dispose()
+    if not known:
+        is_local = storage_url == results.storage_url(None)
+        where = results.database_path if is_local else "the storage"
+        raise StudyError(
+            f"The Dashboard needs a study to show; {where} has none. Type `{typed('tune')}` first."
+        )
     if study is None:
         return "/dashboard"
     raise StudyError(
@@ -79,52 +109,3 @@ def _newest(results: ResultsDir) -> str | None:
         return results.latest().name
     except StudyError:
         return None
-
-
-def _only_for_host(app: Any, host: str) -> Any:
-    # Without this check, a web page whose name resolves to this machine (DNS rebinding) could read
-    # and change studies. Such a page can't send an address as the host.
-    local = is_loopback(host)
-    names = {host.lower(), "localhost"} | (set() if local else {socket.gethostname().lower()})
-
-    def guarded(environ: dict[str, Any], start_response: Any) -> Any:
-        if not is_for(environ.get("HTTP_HOST", ""), names, any_address=not local):
-            start_response("403 Forbidden", [("Content-Type", "text/plain")])
-            return [b"Ask for the address that make dashboard printed.\n"]
-        return app(environ, start_response)
-
-    return guarded
-
-
-class DashboardStorage(RDBStorage):
-    """A storage that adds constraints in the format of Optuna 4, a list, because Optuna Dashboard
-    0.21 does not read the named constraints of Optuna 5.
-    """
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        trials = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        for trial in trials:
-            list_constraints(trial)
-        return trials
-
-
-class _ThreadedServer(ThreadingMixIn, WSGIServer):
-    daemon_threads = True  # Ctrl-C does not wait for open requests.
-    engine: sqlalchemy.Engine | None = None
-
-    def server_close(self) -> None:
-        super().server_close()
-        # psycopg warns of connections that are left open.
-        if self.engine:
-            self.engine.dispose()
-
-
-class _ThreadedServer6(_ThreadedServer):  # `WSGIServer` listens on IPv4 alone.
-    address_family = socket.AF_INET6
-
-
-class _QuietHandler(simple_server.WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: the page sends several requests per second."""

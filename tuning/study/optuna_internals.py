@@ -84,12 +84,6 @@ def fixed_params_of(trial: FrozenTrial) -> dict[str, Any]:
     return params
 
 
-def list_constraints(trial: FrozenTrial) -> None:
-    # Optuna Dashboard 0.21 reads the constraints in the format of Optuna 4: a list, which
-    # `constraints_func` writes.
-    trial.system_attrs.setdefault("constraints", [*trial.constraints.values()])
-
-
 def view_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
     """Return a study from which samplers read these trials in place of its own."""
     # Samplers have no public argument for the trials that they fit, and a copy of the study would

@@ -39,9 +39,7 @@ POSTGRESQL_TIMEOUTS = {
 UNPARSED = "the storage (its URL can't be parsed)"
 
 
-def open_storage(
-    url: str, storage_class: type[optuna.storages.RDBStorage] = optuna.storages.RDBStorage
-) -> optuna.storages.RDBStorage:
+def open_storage(url: str) -> optuna.storages.RDBStorage:
     """Open the storage at a URL, and create its tables if they do not exist."""
     shown = hide_password(url)
     try:
@@ -61,7 +59,7 @@ def open_storage(
                 with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
                     # In this mode Optuna Dashboard can read while a search writes.
                     connection.execute("PRAGMA journal_mode=WAL")
-            storage = storage_class(url, engine_kwargs=options)
+            storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
             _limit_idle_transactions(storage.engine)
             return storage
     except (
