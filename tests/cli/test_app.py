@@ -377,9 +377,8 @@ def test_changed_export_is_refused(
 def test_serve_without_its_packages_names_the_command_to_type(
     run_cli: Run, onnx_export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("app", "connections"):
-        monkeypatch.delitem(sys.modules, f"tuning.serving.{name}", raising=False)
-        monkeypatch.delattr(f"tuning.serving.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, "tuning.serving.app", raising=False)
+    monkeypatch.delattr("tuning.serving.app", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     check_refused(run_cli("serve", "--export", onnx_export), "uvicorn", install("serve"))
 

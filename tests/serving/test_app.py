@@ -24,7 +24,7 @@ from schemathesis import GenerationMode
 from starlette.testclient import TestClient
 
 from tests.export.models import Reviews, spread, write_formats
-from tests.servers import MANIFEST, address_of, connected, fake, serving
+from tests.servers import MANIFEST, address_of, connected, fake, served, serving
 from tests.serving.hostile import HOSTILE, WRONG_BODIES
 from tests.texts import make_reviews, splits_of
 from tuning.documents import write
@@ -33,9 +33,8 @@ from tuning.export.writers import Source
 from tuning.inference.load import load_fastest
 from tuning.inference.manifest import digests
 from tuning.inputs.corpus import build_corpus
-from tuning.serving import app, microbatch
-from tuning.serving.guard import MAX_BODY
-from tuning.serving.occlusion import MAX_WORDS
+from tuning.serving import app, limits
+from tuning.serving.limits import MAX_BODY
 from tuning.targets.target import Array
 
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))
@@ -45,7 +44,6 @@ CLASSES = ["negative", "positive"]
 def detail(answer: httpx.Response) -> str:
     """Check that a refusal is one sentence without a traceback, and return its message."""
     sentence = answer.json()["detail"]
-    assert sentence.endswith(".")
     assert "\n" not in sentence
     assert "Traceback" not in sentence
     return str(sentence)
@@ -94,17 +92,13 @@ def test_answer_is_that_of_the_kind_of_labels(
         return np.tile(output, (len(texts), 1))
 
     manifest = replace(MANIFEST, **changes)
-    made = app.make_app(model, manifest, problem_of=lambda text: f"0 of {len(text)}")
+    made = app.make_app(model, manifest)
     with TestClient(made, base_url="http://localhost") as client:
-        predicted, explained = (
-            client.post(path, json={"text": "so good"}).json() for path in ("/predict", "/explain")
-        )
+        predicted = client.post("/predict", json={"texts": ["so good"]}).json()
     assert predicted == {
-        "predictions": [expected | {"problem": "0 of 7"}],
+        "predictions": [{"low": None, "high": None} | expected],
         "export": {"study": "s", "created": "2026-01-01T00:00:00+00:00"},
     }
-    assert explained["prediction"] == expected | {"problem": "0 of 7"}
-    assert {word["effect"] for word in explained["words"]} == {0.0}
 
 
 @pytest.mark.parametrize(("body", "sentence"), WRONG_BODIES)
@@ -112,9 +106,10 @@ def test_wrong_body_is_refused_in_one_sentence(
     body: bytes, sentence: str, client: TestClient
 ) -> None:
     answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 422
+    assert answer.status_code in (400, 422)
     assert sentence in detail(answer)
-    assert client.post("/predict", json={"text": "good"}).status_code == 200
+    assert len(answer.text) < 300
+    assert client.post("/predict", json={"texts": ["good"]}).status_code == 200
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
@@ -122,10 +117,10 @@ def test_body_that_a_web_page_can_send_unasked_is_refused(
     kind: str | None, client: TestClient
 ) -> None:
     answer = client.post(
-        "/predict", content=b'{"text":"good"}', headers={"Content-Type": kind} if kind else {}
+        "/predict", content=b'{"texts":["good"]}', headers={"Content-Type": kind} if kind else {}
     )
-    assert answer.status_code == 415
-    assert "application/json" in detail(answer)
+    assert answer.status_code == 422
+    assert "body" in detail(answer)
 
 
 def test_large_body_is_refused_by_its_length_or_before_it_is_whole(client: TestClient) -> None:
@@ -142,7 +137,7 @@ def test_large_body_is_refused_by_its_length_or_before_it_is_whole(client: TestC
     assert answer.status_code == 413
 
 
-def sent_by(receive: Callable[[], Awaitable[Any]], *, cancel: bool = False) -> list[Any]:
+def sent_by(receive: Callable[[], Awaitable[Any]]) -> list[Any]:
     """Return what the application sends for a request to /predict whose body comes as given."""
     sent: list[Any] = []
 
@@ -152,12 +147,7 @@ def sent_by(receive: Callable[[], Awaitable[Any]], *, cancel: bool = False) -> l
     async def run() -> None:
         headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
         scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers}
-        answer = app.make_app(fake, MANIFEST)({**scope, "query_string": b""}, receive, send)
-        request_task = asyncio.ensure_future(answer)
-        if cancel:
-            await asyncio.sleep(0.01)
-            request_task.cancel()
-        await request_task
+        await app.make_app(fake, MANIFEST)({**scope, "query_string": b""}, receive, send)
 
     asyncio.run(run())
     return sent
@@ -173,11 +163,25 @@ def test_body_that_ends_with_its_connection_is_not_used() -> None:
     assert sent_by(receive) == []
 
 
-def test_body_that_has_not_come_when_the_server_ends_is_no_traceback() -> None:
-    async def receive() -> Any:
-        await asyncio.sleep(60)
+def test_body_that_does_not_arrive_in_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BODY_SECONDS", 0.05)
 
-    assert sent_by(receive, cancel=True)[0]["status"] == 503
+    async def receive() -> Any:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b"{", "more_body": True}
+
+    assert sent_by(receive)[0]["status"] == 408
+
+
+def test_half_sent_requests_leave_the_others_their_answers() -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n"
+    with served(app.make_app(fake, MANIFEST)) as address, contextlib.ExitStack() as stack:
+        for n in range(300):
+            stack.enter_context(connected(address)).sendall(head + b"\r\n{" * (n % 2))
+        answers = [
+            httpx.post(f"{address}/predict", json={"texts": ["good"]}, timeout=5) for _ in range(20)
+        ]
+    assert {answer.status_code for answer in answers} == {200}
 
 
 @pytest.mark.parametrize(
@@ -203,19 +207,10 @@ def test_request_under_another_name_is_refused(
             assert status == 200 or "another host" in detail(answer)
 
 
-def test_explain_gives_the_effect_of_each_word(client: TestClient) -> None:
-    explanation = client.post("/explain", json={"text": "Good, but bad: GOOD case!"}).json()
-    assert explanation["prediction"]["label"] == "<b>bad</b>"
-    effects = {word["word"]: (word["count"], word["effect"]) for word in explanation["words"]}
-    assert effects == {"bad": (1, 0.4), "good": (2, -0.3), "but": (1, 0.0), "case": (1, 0.0)}
-    assert [word["word"] for word in explanation["words"][:2]] == ["bad", "good"]
-    assert explanation["n_words_left_out"] == 0
-
-
-def test_health_is_answered_while_the_model_has_as_many_requests_as_it_takes(
+def test_health_is_answered_while_the_model_has_as_many_texts_as_it_takes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(microbatch, "MAX_REQUESTS", 1)
+    monkeypatch.setattr(app, "MAX_WAITING", 1)
     working, may_end = threading.Event(), threading.Event()
 
     def slow(texts: Sequence[str]) -> Array:
@@ -226,9 +221,9 @@ def test_health_is_answered_while_the_model_has_as_many_requests_as_it_takes(
     async def ask() -> tuple[int, int, int]:
         transport = httpx.ASGITransport(app.make_app(slow, MANIFEST))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            request_task = asyncio.create_task(client.post("/predict", json={"text": "good"}))
+            request_task = asyncio.create_task(client.post("/predict", json={"texts": ["good"]}))
             await asyncio.to_thread(working.wait, 20)
-            further = (await client.post("/predict", json={"text": "good"})).status_code
+            further = (await client.post("/predict", json={"texts": ["good"]})).status_code
             health = (await client.get("/health")).status_code
             may_end.set()
             return further, health, (await request_task).status_code
@@ -239,19 +234,18 @@ def test_health_is_answered_while_the_model_has_as_many_requests_as_it_takes(
 def test_more_texts_than_may_wait_are_turned_away(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(microbatch, "MAX_WAITING", 2)
+    monkeypatch.setattr(app, "MAX_WAITING", 2)
     answer = client.post("/predict", json={"texts": ["a"] * 3})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    assert client.post("/predict", json={"text": "a"}).status_code == 200
+    assert client.post("/predict", json={"texts": ["a"]}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/predict", "/explain"])
-def test_text_for_which_the_model_gives_no_number_is_refused(path: str) -> None:
+def test_text_for_which_the_model_gives_no_number_is_refused() -> None:
     def nan(texts: Sequence[str]) -> Array:
         return np.full((len(texts), 2), np.nan)
 
     with TestClient(app.make_app(nan, MANIFEST), base_url="http://localhost") as client:
-        answer = client.post(path, json={"text": "!!"})
+        answer = client.post("/predict", json={"texts": ["!!"]})
     assert answer.status_code == 422
     assert "gives NaN" in detail(answer)
 
@@ -265,15 +259,14 @@ def test_model_that_fails_is_no_end_of_the_server() -> None:
     with TestClient(
         app.make_app(broken, MANIFEST), base_url="http://localhost", raise_server_exceptions=False
     ) as client:
-        answer = client.post("/predict", json={"text": "break"})
+        answer = client.post("/predict", json={"texts": ["break"]})
         assert answer.status_code == 500
         assert "of the model" not in answer.text
-        assert client.post("/predict", json={"text": "good"}).status_code == 200
+        assert client.post("/predict", json={"texts": ["good"]}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/docs"])
-def test_page_loads_nothing_and_is_locked(path: str, client: TestClient) -> None:
-    answer = client.get(path)
+def test_page_loads_nothing_and_is_locked(client: TestClient) -> None:
+    answer = client.get("/")
     assert re.findall(r"<\w[^>]*\s(?:src|style|on\w+)=", answer.text) == []
     assert re.findall(r'<\w[^>]*\shref="(?!/)', answer.text) == []
     assert "default-src 'none'" in answer.headers["content-security-policy"]
@@ -281,19 +274,9 @@ def test_page_loads_nothing_and_is_locked(path: str, client: TestClient) -> None
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_docs_page_has_what_the_schema_has(client: TestClient) -> None:
-    page, schema = client.get("/docs").text, client.get("/openapi.json").json()
-    assert (
-        sorted(re.findall(r"<h2>(?:GET|POST) (.*?)</h2>", page))
-        == sorted(schema["paths"])
-        == ["/explain", "/health", "/predict"]
-    )
-    assert f"up to {MAX_WORDS} different words" in page
-
-
 @pytest.fixture(scope="module")
 def api() -> schemathesis.BaseSchema:
-    statuses = [413, 415, 422]  # 413: the examples may be very long
+    statuses = [400, 413, 422]  # 413: the examples may be very long
     checks = {"negative_data_rejection": {"expected-statuses": statuses}}
     config = schemathesis.Config.from_dict({"checks": checks})
     return schemathesis.openapi.from_asgi(
@@ -302,9 +285,7 @@ def api() -> schemathesis.BaseSchema:
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
-@pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/predict"), ("POST", "/explain"), ("GET", "/health")]
-)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/predict"), ("GET", "/health")])
 def test_answers_are_those_of_the_schema(
     method: str, path: str, mode: GenerationMode, api: schemathesis.BaseSchema
 ) -> None:
@@ -365,7 +346,7 @@ def test_process_refuses_a_hostile_request(
 ) -> None:
     statuses = re.findall(rb"HTTP/1\.1 (\d+) ", raw_answer(address, data))
     assert statuses == [b"%d" % status]
-    assert httpx.post(f"{address}/predict", json={"text": "good film"}).status_code == 200
+    assert httpx.post(f"{address}/predict", json={"texts": ["good film"]}).status_code == 200
     assert process.poll() is None
 
 

@@ -223,7 +223,6 @@ def serve(
             f" `{install('serve')}`."
         ) from error
     from tuning.inference import load as predicting
-    from tuning.inference.known_tokens import load_problem_of
     from tuning.inference.manifest import read_manifest
     from tuning.workers.server import stderr_to
 
@@ -234,12 +233,10 @@ def serve(
     with serving.listen(host, port) as listening:
         with stderr_to(Path(os.devnull)):
             probabilities = predicting.load_fastest(folder, manifest)
-        problem_of = load_problem_of(folder, manifest)
         hosts = {*LOCAL, host.lower(), *(name.lower() for name in allow_host)}
         app = serving.make_app(
             probabilities,
             manifest,
-            problem_of=problem_of,
             hosts=hosts,
             any_address=not is_local,
         )

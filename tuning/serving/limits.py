@@ -1,13 +1,10 @@
 """The checks of a request before the application receives it: the request is for this host, and its
-body is small. Every answer gets headers that restrict the page.
+body is small and arrives in time. Every answer gets headers that restrict the page.
 
 A web page can make a browser send requests to this server. The page can't read the answers unless
 the page's own name resolves to this machine (DNS rebinding), so requests for another name are
-refused.
-
-Starlette's `TrustedHostMiddleware` is not used: it compares the host with a list of names, and
-can't accept every IP address, as a server on all interfaces must. A name that begins with "*." is a
-pattern there.
+refused. Starlette's `TrustedHostMiddleware` is not used: it can't accept every IP address, as a
+server on all interfaces must.
 """
 
 from __future__ import annotations
@@ -26,8 +23,8 @@ if TYPE_CHECKING:
 
 # Maximum size in bytes of a body, which is in memory as a whole before it is parsed.
 MAX_BODY = 4 * 2**20
-# The path whose body the application reads piece by piece, with a limit of its own (`label_file`).
-FILE_PATH = "/label"
+# Maximum time in which the body must arrive after the headers. uvicorn has no limit of its own.
+BODY_SECONDS = 10.0
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -36,71 +33,71 @@ HEADERS = [
 ]
 
 
-def guarded(
+class Refusal(Exception):
+    """The status and the sentence for a request that the application does not receive."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+def limited(
     app: ASGIApp, *, hosts: Collection[str], policy: str, any_address: bool = False
 ) -> ASGIApp:
     """Return the application behind the checks.
 
     `hosts` are the names and addresses that a request may be for, in lower case. `policy` is the
-    Content-Security-Policy of all pages. Requests for an IP address of loopback are accepted too,
+    Content-Security-Policy of the page. Requests for an IP address of loopback are accepted too,
     and with `any_address` requests for any IP address.
     """
+    own = [*HEADERS, (b"content-security-policy", policy.encode())]
 
-    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+    async def limit(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        has_begun = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
             if message["type"] == "http.response.start":
-                own = [*HEADERS, (b"content-security-policy", policy.encode())]
                 message = {**message, "headers": [*message.get("headers", []), *own]}
             await send(message)
 
-        async def refuse(status: int, detail: str) -> None:
-            # The rest of the body would be read as the next request.
-            answer = JSONResponse({"detail": detail}, status, {"connection": "close"})
-            await answer(scope, receive, send_with_headers)
-
         request = Request(scope, receive)
-        named = request.headers.getlist("host")
-        if len(named) != 1 or not is_for(named[0], hosts, any_address=any_address):
-            names = " or ".join(sorted(hosts))
-            await refuse(403, f"A request must be for {names}; this request is for another host.")
-            return
         try:
-            if scope.get("path") == FILE_PATH:
-                await app(scope, receive, send_with_headers)
-                return
+            named = request.headers.getlist("host")
+            if len(named) != 1 or not is_for(named[0], hosts, any_address=any_address):
+                names = " or ".join(sorted(hosts))
+                raise Refusal(403, f"A request must be for {names}; it is for another host.")
             body = await _body(request)
         except ClientDisconnect:
             return
-        except asyncio.CancelledError:  # The server ends, after `app.SHUTDOWN_SECONDS`.
-            if not has_begun:
-                await refuse(503, "The server ends; the body had not arrived.")
-            return
-        if body is None:
-            await refuse(413, f"A body must have at most {MAX_BODY:,} bytes.")
+        except Refusal as refusal:
+            # The rest of the body would be read as the next request.
+            answer = JSONResponse(
+                {"detail": refusal.detail}, refusal.status, {"connection": "close"}
+            )
+            await answer(scope, receive, send_with_headers)
             return
         await app(scope, _replay(body, receive), send_with_headers)
 
-    return guard
+    return limit
 
 
-async def _body(request: Request) -> bytes | None:
-    """Return the body, or None if its header Content-Length or its bytes are over the limit."""
+async def _body(request: Request) -> bytes:
+    too_large = Refusal(413, f"A body must have at most {MAX_BODY:,} bytes.")
     length = request.headers.get("content-length", "")
     # `int` raises an error for more than 4,300 digits.
     if length.isdecimal() and int(length[:20]) > MAX_BODY:
-        return None
+        raise too_large
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY:
-            return None
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY:
+                    raise too_large
+    except TimeoutError as error:
+        raise Refusal(408, f"A body must arrive within {BODY_SECONDS:g} seconds.") from error
     return bytes(body)
 
 
