@@ -188,8 +188,7 @@ test-nightly: $(VENV)/.installed-dev $(VENV)/.installed-bench $(VENV)/.installed
 	  --dist loadscope --durations 60
 	$(PYTHON) -m pytest -m "alone and not journey" --durations 0
 
-## faults: inject FAULTS faults (default 200) into real studies, half of them into one that three
-##   machines share, and check the study after each fault
+## faults: inject FAULTS faults (default 200) into a real study, and check it after each fault
 faults: $(VENV)/.installed-dev
 	$(PYTHON) -m tests.faults $(call flag,FAULTS,--n-faults)
 

@@ -25,7 +25,6 @@ from tuning.search.events import Event, Progressed
 from tuning.search.loop import Search
 from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace, declare
-from tuning.study.coordinators import Coordinators
 from tuning.training.result import Epoch, TrainingJob
 
 TRIAL_SECONDS = 10.0  # duration of a trial, with which the goal compares the coordinator's time
@@ -52,7 +51,7 @@ def measure(*, splits: SplitReviews, n_before: int, n_trials: int, seed: int) ->
         replayed(config, space, pool, folder=Path(folder), **options) as session,
     ):
         session.study.add_trials(past_trials(n_before, space=space, epochs=epochs, seed=seed))
-        search = Search(session, Coordinators(session.study))
+        search = Search(session)
         started = time.perf_counter()
         search.run(n_before + n_trials, timeout_seconds=None)
     seconds = (events[-1] - started) / n_trials

@@ -33,7 +33,6 @@ from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
 from tuning.spaces.starting_points import with_choice
-from tuning.study.coordinators import Coordinators
 from tuning.study.storage import close_study
 from tuning.study.study import open_study
 from tuning.study.summary import MIN_COMPLETE, best_of, summarize
@@ -217,9 +216,7 @@ def search_and_confirm(
         tempfile.TemporaryDirectory() as folder,
         replayed(config, space, pool, folder=Path(folder), splits=splits) as session,
     ):
-        Search(session, Coordinators(session.study, n_workers=n_workers)).run(
-            n_trials, timeout_seconds=None
-        )
+        Search(session).run(n_trials, timeout_seconds=None)
         summary = summarize(session.study, metric=table.metric)
         is_confirmable = summary.n_confirmable >= MIN_COMPLETE
         confirmation = confirm_within(session) if is_confirmable else None

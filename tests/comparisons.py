@@ -14,7 +14,7 @@ from tuning.documents import unstructure, write
 from tuning.evaluation.statistics import mean_interval
 from tuning.report.spaces import SpaceResult
 from tuning.results import ResultsDir, StudyDir
-from tuning.study.coordinators import study_name
+from tuning.study.budget import study_name
 from tuning.study.storage import close_study, open_storage
 
 SMALL = [0.001, -0.001, 0.0, 0.0, 0.0]

@@ -37,7 +37,6 @@ from tuning.inputs.preset_features import FeatureCard
 from tuning.metrics import DEFAULT_TARGET
 from tuning.results import StudyDir
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import Heartbeat, Identity
 from tuning.study.lock import LockHolder
 from tuning.study.study import StudyRecord, read_record
 from tuning.training.result import FitResult
@@ -69,7 +68,7 @@ WRITTEN: dict[type, st.SearchStrategy[object]] = {
     **{
         kind: documents_of(kind)
         for kind in (
-            *(FeatureCard, FitResult, Heartbeat, Identity, LinearReference, LockHolder),
+            *(FeatureCard, FitResult, LinearReference, LockHolder),
             *(PastEvaluation, PresetCard),
             SearchSpace,
         )

@@ -2,7 +2,7 @@
 limits cores and memory by Linux control groups, version 2.
 
 joblib's `cpu_count` is not used, because it reads `/sys/fs/cgroup/cpu.max` alone. That file has the
-limit of a container whose own group is mounted there, but not the limit of a Slurm step or a
+limit of a container whose own group is mounted there, but not the limit of a scheduler's step or a
 systemd service, whose group lies deeper, nor of a group between. psutil reads no limits of control
 groups.
 """

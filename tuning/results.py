@@ -36,7 +36,6 @@ class StudyDir:
     log_path = _File("tuning.log")
     lock_path = _File("owner.lock")
     lock_holder_path = _File("owner.json")
-    coordinator_path = _File("coordinator.json")
     report_path = _File("report.html")
     trials_csv_path = _File("trials.csv")
     labels_csv_path = _File("labels_to_check.csv")

@@ -25,7 +25,7 @@ from tuning.errors import ArgumentError, SpaceBug, SpaceError, StorageError, Stu
 from tuning.results import ResultsDir
 from tuning.search import tune as searching
 from tuning.search.tune import Budget
-from tuning.study.coordinators import SEARCHED_SECONDS, TOTAL_SECONDS, set_n_trials
+from tuning.study.budget import SEARCHED_SECONDS, TOTAL_SECONDS, set_n_trials
 from tuning.study.prepare import prepare_corpus, prepare_search
 from tuning.study.storage import close_study
 from tuning.study.study import load_study

@@ -105,15 +105,6 @@ def test_auto_folds_are_one_split_with_min_texts(
     assert [call["budget"].folds for call in searches] == [None, None, 1]
 
 
-def test_join_in_the_folder_that_created_the_study_changes_nothing(
-    searches: list[dict[str, Any]], copied: Setting, tmp_path: Path
-) -> None:
-    for results in (copied.results.path, tmp_path / "other"):
-        storage = copied.results.storage_url(None)
-        tuning.tune(study=copied.folder.name, storage=storage, results=results, join=True)
-    assert [call["confirms"] for call in searches] == [True, False]
-
-
 @pytest.mark.parametrize("is_jupyter", [False, True])
 def test_interrupted_search_ends_a_script_and_not_the_cells_of_a_notebook(
     is_jupyter: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

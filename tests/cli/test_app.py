@@ -56,13 +56,6 @@ def check_refused(ran: Ran, *words: str) -> None:
     ("command", "flags", "words"),
     [
         ("tune", ["--n-trials", "many"], ["n_trials", "whole number", "'auto'", "'many'"]),
-        ("tune", ["--join", "--study", "s", "--pool", "ray"], ["join", "'s' and None"]),
-        ("tune", ["--join", "--storage", "sqlite:///x.db", "--pool", "ray"], ["None and 'sqlite:"]),
-        (
-            "tune",
-            ["--join", "--study", "s", "--log-to", "tensorboard:x", "--pool", "ray"],
-            ["log_to", "the machine that created the study"],
-        ),
         ("compare", ["--spaces", "ngrams cnn", "--data", "none.csv"], ["none.csv", "exists"]),
         ("predict", [], ["text", "file"]),
         ("predict", ["--text", "good", "--output", "a.csv"], ["output", "with file", "a.csv"]),

@@ -1,5 +1,5 @@
-"""`python -m tests.faults`: inject faults into real studies, check the study after each fault, and
-print the faults as tables.
+"""`python -m tests.faults`: inject faults into a real study, check the study after each fault, and
+print the faults as a table.
 """
 
 from __future__ import annotations
@@ -13,52 +13,26 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from tests.faults.injections import (
-    ALL_OF_SEVERAL,
     AT_REST,
-    DATABASE,
     ENDS,
     GOES_ON,
-    OF_SEVERAL,
     Inject,
-    InjectAll,
     Skipped,
-    let_go_on,
 )
 from tests.faults.invariants import Seen, check_readers
 from tests.faults.study import Call, Setting
-from tests.postgresql import Server, programs, server
 
 DISK_MB = 96
-DATABASE_MB = 256  # a new cluster takes 40, its WAL 32 to 64
 READERS_EVERY = 10  # number of faults between two checks of the readers
 GOES_ON_SHARE = 2 / 3  # share of the faults that a call survives
 MORE_TRIALS = 1000  # number of trials beyond the existing ones: no call finishes its trials
 LAST_TRIALS = 4
-N_MACHINES = 3
 FINISH_SECONDS = 1800.0  # maximum duration of the last trials, of which hundreds may be paused
-SETTLE_SECONDS = 300.0  # maximum time until other machines have taken over a machine's trials
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the faults: its share, its storage, and the number of machines on the study."""
-
-    share: float
-    in_database: bool = False
-    n_machines: int = 1
-
-
-PARTS = {
-    "sqlite": Part(0.35),
-    "postgresql": Part(0.15, in_database=True),
-    "join": Part(0.5, in_database=True, n_machines=N_MACHINES),
-}
 
 
 @dataclass
@@ -78,73 +52,56 @@ def run(
     *,
     n_faults: int,
     seed: int,
-    database: Server | None = None,
-    n_machines: int = 1,
     say: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Inject `n_faults` faults, at moments drawn from the seed. With a PostgreSQL server, the study
-    is stored there, and several machines may work on it.
+    """Inject `n_faults` faults, at moments drawn from the seed.
 
     Raises:
         AssertionError: an invariant does not hold; a note names the folder of the study.
     """
     started = time.monotonic()
-    with _machines(n_machines, database) as settings:
-        made = _Run(settings, random.Random(seed), say)
+    with _files() as setting:
+        made = _Run(setting, random.Random(seed), say)
         try:
             while made.report.counts.total() < n_faults:
-                made.start()
+                made.start_again()
                 made.inject()
             made.finish()
         finally:
-            made.kill_all()
+            made.kill()
     made.report.seconds = time.monotonic() - started
     return made.report
 
 
 class _Run:
-    """A study under faults, and the calls of its machines."""
+    """A study under faults, and its call of `tune`."""
 
-    def __init__(
-        self, settings: list[Setting], rng: random.Random, say: Callable[[str], None]
-    ) -> None:
-        self.settings, self.rng, self.say = settings, rng, say
+    def __init__(self, setting: Setting, rng: random.Random, say: Callable[[str], None]) -> None:
+        self.setting, self.rng, self.say = setting, rng, say
         self.report, self.seen = Report(), Seen()
-        self.calls: dict[Setting, Call] = {}
+        self.call: Call | None = None
 
-    def start(self) -> None:
-        """Start the machines whose calls have ended. The first machine creates the study."""
+    def start_again(self) -> Call:
+        """Return the call that goes on, or start another."""
+        if self.call and self.call.works:
+            return self.call
         n_trials = self.report.n_finished + self.seen.n_open + MORE_TRIALS
-        ended = [
-            setting
-            for setting in self.settings
-            if setting not in self.calls or self.calls[setting].process.poll() is not None
-        ]
-        self.rng.shuffle(ended)
-        if not self.calls:
-            ended.remove(self.settings[0])
-            self._start(self.settings[:1], n_trials)
-        self._start(ended, n_trials)
-
-    def _start(self, settings: Sequence[Setting], n_trials: int) -> None:
-        for setting in settings:
-            self.calls[setting] = Call(setting, n_trials=n_trials)
-        for setting in settings:
-            self.report.n_starts += 1
-            call = self.calls[setting]
-            assert call.wait_for("] trial "), f"the search must start: {call.lines[-8:]}"
+        self.report.n_starts += 1
+        self.call = Call(self.setting, n_trials=n_trials)
+        assert self.call.wait_for("] trial "), f"the search must start: {self.call.lines[-8:]}"
+        return self.call
 
     def inject(self) -> None:
         """Inject a fault, and check the study after it."""
-        setting = self.rng.choice(self.settings)
-        name, inject = self._draw(setting)
+        call = self.start_again()
+        inject = self._draw()
+        name = inject.__name__
         time.sleep(self.rng.uniform(0, 2))
-        for call in self.calls.values():
-            assert call.works, f"the call must not end without a fault: {call.lines[-8:]}"
+        assert call.works, f"the call must not end without a fault: {call.lines[-8:]}"
         number = self.report.counts.total() + 1
         try:
-            inject()
-            self._settle(at_rest=setting if name in AT_REST else None)
+            inject(self.setting, call, self.rng)
+            self._check(at_rest=name in AT_REST)
         except Skipped as why:
             self.report.skipped[name] = str(why)
             return
@@ -154,59 +111,23 @@ class _Run:
         self.report.counts[name] += 1
         self.say(f"{number}: {name}, {self.report.n_finished} trials finished")
         if number % READERS_EVERY == 0:
-            check_readers(self.rng.choice(self.settings))
+            check_readers(self.setting)
 
-    def _draw(self, setting: Setting) -> tuple[str, Callable[[], None]]:
-        """Return the name of a fault, and a function that injects it into a machine or into all."""
-        several = len(self.settings) > 1
-        of_one: tuple[Inject, ...] = GOES_ON
-        of_all: tuple[InjectAll, ...] = ()
-        if self.rng.random() >= GOES_ON_SHARE:
-            # A repeated fault is drawn more often.
-            of_one = (*ENDS, *(OF_SEVERAL * 3 if several else ()))
-            of_all = (
-                *(DATABASE * 2 if setting.server else ()),
-                *(ALL_OF_SEVERAL if several else ()),
-            )
-        number = self.rng.randrange(len(of_one) + len(of_all))
-        if number < len(of_one):
-            single = of_one[number]
-            return single.__name__, partial(single, setting, self.calls[setting], self.rng)
-        every = of_all[number - len(of_one)]
-        return every.__name__, partial(every, [*self.calls.values()], self.rng)
+    def _draw(self) -> Inject:
+        if self.rng.random() < GOES_ON_SHARE:
+            return self.rng.choice(GOES_ON)
+        return self.rng.choice(ENDS)
 
-    def _settle(self, *, at_rest: Setting | None) -> None:
-        """Check the study. A machine that was stopped goes on after the others have taken over its
-        trials; of the machines that have ended, half are started again only then.
+    def _check(self, *, at_rest: bool) -> None:
+        """Check the study.
 
         Raises:
             AssertionError: a condition does not hold, or a trial is running on which no process
                 works.
         """
-        away = [setting for setting, call in self.calls.items() if not call.works]
-        stopped = [call for call in self.calls.values() if call.is_stopped]
-        is_waited_for = len(away) < len(self.settings) and (
-            bool(stopped) or self.rng.random() < 0.5
-        )
-        n_workers = {
-            setting.coordinator: 0 if setting in away and is_waited_for else setting.n_workers
-            for setting in self.settings
-            if setting is not at_rest
-        }
-        self._check(n_workers)
-        for call in stopped:
-            let_go_on(call)
-            self._check({setting.coordinator: setting.n_workers for setting in self.settings})
-
-    def _check(self, n_workers: dict[str, int]) -> None:
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while True:
-            self.report.n_finished = self.seen.check(self.settings[0])
-            ghosts = self.seen.ghosts(n_workers)
-            if not ghosts:
-                return
-            assert time.monotonic() < deadline, f"nothing works on trials {ghosts}, in RUNNING"
-            time.sleep(0.5)
+        self.report.n_finished = self.seen.check(self.setting)
+        ghosts = self.seen.ghosts(0 if at_rest else self.setting.n_workers)
+        assert not ghosts, f"nothing works on trials {ghosts}, in RUNNING"
 
     def finish(self) -> None:
         """Finish the study, and check the number of trials.
@@ -214,42 +135,33 @@ class _Run:
         Raises:
             AssertionError: another number of trials is finished, or a trial is open.
         """
-        self.kill_all()
-        self.report.n_finished = self.seen.check(self.settings[0])
+        self.kill()
+        self.report.n_finished = self.seen.check(self.setting)
         wanted = self.report.n_finished + self.seen.n_open + LAST_TRIALS
-        self.calls = {setting: Call(setting, n_trials=wanted) for setting in self.settings}
-        for call in self.calls.values():
-            code = call.ended(seconds=FINISH_SECONDS)
-            assert code == 0, f"exit status {code}: {call.lines[-8:]}"
-        self.report.n_finished = self.seen.check(self.settings[0])
+        self.call = Call(self.setting, n_trials=wanted)
+        code = self.call.ended(seconds=FINISH_SECONDS)
+        assert code == 0, f"exit status {code}: {self.call.lines[-8:]}"
+        self.report.n_finished = self.seen.check(self.setting)
         assert self.report.n_finished == wanted, (
             f"{self.report.n_finished} trials are finished, {wanted} were requested"
         )
         assert not self.seen.n_open, f"{self.seen.n_open} trials are open"
-        for setting in self.settings:
-            check_readers(setting)
+        check_readers(self.setting)
 
-    def kill_all(self) -> None:
-        """Kill the processes of all machines."""
-        for call in self.calls.values():
-            call.kill_all()
+    def kill(self) -> None:
+        """Kill all processes of the call."""
+        if self.call:
+            self.call.kill_all()
 
 
 @contextlib.contextmanager
-def _machines(n_machines: int, database: Server | None) -> Iterator[list[Setting]]:
-    """Yield the files of each machine in a folder of its own, and in each folder a small disk for
-    the results, where mounting is allowed.
-    """
+def _files() -> Iterator[Setting]:
+    """Yield the files of a study, with a small disk for the results where mounting is allowed."""
     with tempfile.TemporaryDirectory(prefix="faults-") as name, contextlib.ExitStack() as stack:
-        settings = []
-        for number in range(n_machines):
-            folder = Path(name) / str(number)
-            disk = stack.enter_context(_small_disk(folder / "disk"))
-            joins, n_workers = number > 0, 2 if n_machines == 1 else 1
-            setting = Setting(folder, disk / "results", database, joins=joins, n_workers=n_workers)
-            settings.append(setting)
+        folder = Path(name) / "study"
+        disk = stack.enter_context(_small_disk(folder / "disk"))
         try:
-            yield settings
+            yield Setting(folder, disk / "results")
         except AssertionError as error:
             kept = Path(tempfile.mkdtemp(prefix="faults-kept-"))
             shutil.copytree(name, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("filler"))
@@ -276,7 +188,7 @@ def table(report: Report) -> str:
     """Return the run as Markdown."""
     rows = [
         f"| {name.replace('_', ' ')} | {report.counts[name]} |"
-        for name in (i.__name__ for i in (*GOES_ON, *ENDS, *OF_SEVERAL, *ALL_OF_SEVERAL, *DATABASE))
+        for name in (inject.__name__ for inject in (*GOES_ON, *ENDS))
         if report.counts[name]
     ]
     skipped = [
@@ -290,37 +202,13 @@ def table(report: Report) -> str:
 
 
 def main() -> None:
-    """Read the flags, run the parts, print the table of each part."""
+    """Read the flags, inject the faults, and print their table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--n-faults", type=int, default=200, help="number of faults of all parts (default 200)"
-    )
+    parser.add_argument("--n-faults", type=int, default=200, help="number of faults (default 200)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--part",
-        choices=PARTS,
-        action="append",
-        help="run this part alone: on SQLite, on PostgreSQL, or with three machines on PostgreSQL",
-    )
     flags = parser.parse_args()
-    parts = {name: PARTS[name] for name in flags.part or PARTS}
-    bin_dir = programs()
-    if bin_dir is None and any(part.in_database for part in parts.values()):
-        parser.error("PostgreSQL must be installed (Debian's package postgresql)")
-    for name, part in parts.items():
-        with (
-            server(bin_dir, disk_mb=DATABASE_MB)
-            if bin_dir and part.in_database
-            else contextlib.nullcontext()
-        ) as database:
-            report = run(
-                n_faults=round(flags.n_faults * part.share),
-                seed=flags.seed,
-                database=database,
-                n_machines=part.n_machines,
-                say=lambda text: print(text, flush=True),
-            )
-        print(f"\n{name}\n\n{table(report)}\n", flush=True)
+    report = run(n_faults=flags.n_faults, seed=flags.seed, say=lambda text: print(text, flush=True))
+    print(f"\n{table(report)}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Faults that are injected into a running search.
 
-Each function injects one fault, into one machine or into all, and raises an `AssertionError` if the
+Each function injects one fault, and raises an `AssertionError` if the
 calls are not in the expected state afterwards.
 """
 
@@ -13,13 +13,12 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from tests.faults.study import Call, Setting, alive_in_session
-from tests.postgresql import Server
 from tuning.atomic_io import read_json
 
 MANY = 1_000_000  # a number of trials that no call finishes
@@ -28,9 +27,7 @@ GONE_SECONDS = 180.0  # maximum duration of the end of a process and of the fail
 # Maximum duration of a stop by Ctrl-C. Users wait for 10 s at most; here other programs may use the
 # cores.
 STOP_SECONDS = 120.0
-FULL_SECONDS = 60.0  # seconds in which a database has no space
 Inject = Callable[[Setting, Call, random.Random], None]
-InjectAll = Callable[[Sequence[Call], random.Random], None]
 
 
 class Skipped(Exception):
@@ -63,7 +60,7 @@ def _end_worker(call: Call, rng: random.Random, number: signal.Signals, words: s
 
 
 def _workers_of(call: Call) -> list[psutil.Process]:
-    """Return the workers of a search. A machine whose only worker is being replaced has none for a
+    """Return the workers of a search. A search whose only worker is being replaced has none for a
     moment.
     """
     deadline = time.monotonic() + GONE_SECONDS
@@ -190,8 +187,6 @@ def _refused(call: Call, *words: str) -> None:
 
 def tear_wal(setting: Setting, call: Call, rng: random.Random) -> None:
     """Interrupt a write: half a page is at the end of SQLite's write-ahead log."""
-    if setting.server:
-        raise Skipped("the storage is PostgreSQL")
     call.kill_all()
     wal = setting.results.database_path.with_name(setting.results.database_path.name + "-wal")
     with wal.open("ab") as file:
@@ -221,74 +216,6 @@ def change_data(setting: Setting, call: Call, rng: random.Random) -> None:
         _refused(Call(setting, n_trials=MANY), "fingerprint")
     finally:
         setting.data.write_text(kept)
-
-
-def restart_database(calls: Sequence[Call], rng: random.Random) -> None:
-    """Restart PostgreSQL: each search continues, or ends with one sentence that names the same
-    command.
-    """
-    _server_of(calls).restart()
-    _check_storage_failure(calls)
-
-
-def kill_database(calls: Sequence[Call], rng: random.Random) -> None:
-    """Kill PostgreSQL with SIGKILL, and let it recover."""
-    _server_of(calls).kill()
-    _check_storage_failure(calls)
-
-
-def fill_database(calls: Sequence[Call], rng: random.Random) -> None:
-    """Leave no space for PostgreSQL's own files: PostgreSQL refuses writes, or panics and does not
-    start again until there is space.
-
-    Each search ends with one sentence, and the same command continues the study. As long as the
-    database's pages have room, the search continues without a new call.
-    """
-    server = _server_of(calls)
-    if server.disk is None:
-        raise Skipped("mounting a small disk for PostgreSQL is not allowed here")
-    filler, deadline = server.fill_disk(), time.monotonic() + FULL_SECONDS
-    try:
-        for call in calls:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                call.process.wait(max(0, deadline - time.monotonic()))
-    finally:
-        filler.unlink()
-        server.revive()
-    _check_storage_failure(calls)
-
-
-def _server_of(calls: Sequence[Call]) -> Server:
-    server = calls[0].setting.server
-    if server is None:
-        raise Skipped("the storage is SQLite")
-    return server
-
-
-def _check_storage_failure(calls: Sequence[Call]) -> None:
-    """Check that each call goes on, or has ended with the sentence of a storage that failed."""
-    seen = [len(call.lines) for call in calls]
-    for call, n_lines in zip(calls, seen, strict=True):
-        if not call.wait_for(" complete: ", after=n_lines):
-            _refused(call, "storage must", "search again")
-
-
-def stop_coordinator(setting: Setting, call: Call, rng: random.Random) -> None:
-    """Stop a coordinator with SIGSTOP, until the other machines have taken over its trials."""
-    call.stop()
-
-
-def let_go_on(call: Call) -> None:
-    """Let a stopped coordinator go on: it drops the trials that others have taken over."""
-    call.go_on()
-    # PostgreSQL ends the session of a coordinator that stops while it holds the lock.
-    _check_storage_failure([call])
-
-
-def kill_all_machines(calls: Sequence[Call], rng: random.Random) -> None:
-    """Kill all processes of all machines with SIGKILL."""
-    for call in calls:
-        call.kill_all()
 
 
 def change_clock(setting: Setting, call: Call, rng: random.Random) -> None:
@@ -329,9 +256,5 @@ ENDS: tuple[Inject, ...] = (
     change_data,
     change_clock,
 )
-# After these faults no trial of the machine is running.
+# After these faults no trial is running.
 AT_REST = ("interrupt", "change_clock")
-# The faults of PostgreSQL, and the faults of several machines.
-DATABASE: tuple[InjectAll, ...] = (restart_database, kill_database, fill_database)
-OF_SEVERAL: tuple[Inject, ...] = (stop_coordinator,)
-ALL_OF_SEVERAL: tuple[InjectAll, ...] = (kill_all_machines,)

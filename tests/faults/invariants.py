@@ -9,7 +9,6 @@ import math
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,26 +68,12 @@ class Seen:
         assert not doubled, f"finished and queued again: {doubled}"
         return len(finished)
 
-    def ghosts(self, n_workers: Mapping[str, int]) -> list[int]:
-        """Return the running trials on which no process works.
-
-        Args:
-            n_workers: the number of workers of each coordinator; 0 for a coordinator whose trials
-                others have taken over. A coordinator that is not named has ended without a fault,
-                and has no trial that waits for another.
+    def ghosts(self, n_workers: int) -> list[int]:
+        """Return the running trials on which no process works. `n_workers`: the number of workers
+        that may train; 0 after a call that has ended without a fault.
         """
-        at_work: dict[str, list[int]] = {}
-        for trial in self.running:
-            name = trial.user_attrs.get("coordinator", "")
-            if is_at_work(trial) or name not in n_workers:
-                at_work.setdefault(name, []).append(trial.number)
-        # A coordinator that was killed may not have written its name into its last trial.
-        unnamed = sum(n_workers.values())
-        return [
-            number
-            for name, numbers in at_work.items()
-            for number in numbers[n_workers.get(name, 0 if name else unnamed) :]
-        ]
+        running = [t.number for t in self.running if is_at_work(t) or not n_workers]
+        return running[n_workers:]
 
 
 def _of(trial: FrozenTrial) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""The study into which faults are injected: its files on each machine, and one call of `tune` on
+"""The study into which faults are injected: its files, and one call of `tune` on
 the study as a process of its own.
 """
 
@@ -16,17 +16,14 @@ from pathlib import Path
 import psutil
 
 from tests.paths import ROOT
-from tests.postgresql import Server
 from tests.studies import TINY_SPACE
 from tests.texts import make_reviews
 from tuning.results import ResultsDir, StudyDir
-from tuning.study.coordinators import identify
 
 N_REVIEWS = 240
 STUDY = "faults"
 # Other programs may use the cores: with a limit of 5 s, workers that computed counted as silent.
 SILENT_SECONDS = 20.0
-DEAD_SECONDS = 15.0
 WAIT_SECONDS = 600.0
 MEMORY_MB = 2500.0
 
@@ -63,21 +60,11 @@ PATCHES = {
 
 
 class Setting:
-    """The files of the study on one machine, in `folder`. `results` may be on another disk.
+    """The files of the study, in `folder`. `results` may be on another disk."""
 
-    `joins`: whether the machine joins the study of another machine.
-    """
+    n_workers = 2
 
-    def __init__(
-        self,
-        folder: Path,
-        results: Path,
-        server: Server | None = None,
-        *,
-        joins: bool = False,
-        n_workers: int = 2,
-    ) -> None:
-        self.server, self.joins, self.n_workers = server, joins, n_workers
+    def __init__(self, folder: Path, results: Path) -> None:
         self.results, self.data, self.space = (
             ResultsDir(results),
             folder / "reviews.csv",
@@ -97,13 +84,7 @@ class Setting:
 
     @property
     def url(self) -> str:
-        """The URL of the storage: SQLite in the results folder, or PostgreSQL."""
-        return self.server.url if self.server else self.results.storage_url(None)
-
-    @property
-    def coordinator(self) -> str:
-        """The name of the machine's coordinator in the study."""
-        return identify(self.study)
+        return self.results.storage_url(None)
 
 
 class Call:
@@ -122,18 +103,16 @@ class Call:
         }
         options |= {"--workers": setting.n_workers, "--results": setting.results.path}
         options |= {"--trial-memory-mb": MEMORY_MB, "--silent-seconds": SILENT_SECONDS}
-        options |= {"--dead-seconds": DEAD_SECONDS}
         command = [
             sys.executable,
             "-m",
             "tuning",
             "tune",
             "--no-confirm",
-            *(["--join"] if setting.joins else []),
             *(str(word) for pair in options.items() for word in pair),
         ]
         variables = {**os.environ, "COLUMNS": "400", "STORAGE": setting.url, **(env or {})}
-        self.setting, self.is_stopped = setting, False
+        self.setting = setting
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -155,8 +134,7 @@ class Call:
 
     @property
     def works(self) -> bool:
-        """Whether the process is neither stopped nor ended."""
-        return not self.is_stopped and self.process.poll() is None
+        return self.process.poll() is None
 
     @property
     def text(self) -> str:
@@ -203,16 +181,6 @@ class Call:
                 for child in server.children()
             ]
         return []
-
-    def stop(self) -> None:
-        """Stop the coordinator alone with SIGSTOP."""
-        self.process.send_signal(signal.SIGSTOP)
-        self.is_stopped = True
-
-    def go_on(self) -> None:
-        """Let a stopped coordinator go on."""
-        self.process.send_signal(signal.SIGCONT)
-        self.is_stopped = False
 
     def kill(self) -> None:
         """Kill the coordinator alone with SIGKILL. Its workers must then end."""

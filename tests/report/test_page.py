@@ -42,7 +42,7 @@ from tuning.search.tune import Budget, Outcome
 from tuning.spaces.hyperparameters import distributions, suggest
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
-from tuning.study.coordinators import TOTAL_SECONDS
+from tuning.study.budget import TOTAL_SECONDS
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import with_parts
 from tuning.study.study import StudyRecord

@@ -37,7 +37,7 @@ from tuning.search.confirm import (
 from tuning.search.events import RepeatEnded, Subscriber
 from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import TOTAL_SECONDS
+from tuning.study.budget import TOTAL_SECONDS
 from tuning.study.handle import StudyHandle
 from tuning.study.study import recorded_space
 from tuning.study.summary import summarize

@@ -1,6 +1,5 @@
 """A search with fake workers: each way in which a trial can end, and the updated records."""
 
-import contextlib
 import itertools
 import shutil
 import time
@@ -20,7 +19,7 @@ from tests.studies import CONFIG, on, session_of
 from tuning.atomic_io import read_history
 from tuning.config import MAX_TRIALS, TrainConfig
 from tuning.data.rows import Redraw
-from tuning.errors import SpaceBug, SpaceError, StorageError, StudyError
+from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.evaluation.linear_reference import NgramSettings
 from tuning.evaluation.statistics import expected_gain
 from tuning.outcomes import FailureReason, SearchEnd
@@ -36,7 +35,7 @@ from tuning.spaces.hyperparameters import defaults, key
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, Values
 from tuning.spaces.sizes import USUAL_LENGTH
-from tuning.study.coordinators import Coordinators, requested_n_trials, set_n_trials
+from tuning.study.budget import requested_n_trials, set_n_trials
 from tuning.study.gain import MIN_DRAWN_OF_END, N_MORE
 from tuning.study.trials import values_of
 from tuning.trackers.contents import tracked_trial
@@ -62,13 +61,6 @@ SPACE = SearchSpace(
 Scripts = Callable[[TrainingJob], Script]
 
 
-class Alone(Coordinators):
-    """A coordinator of a study in memory, which needs no lock."""
-
-    def slot_lock(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
-
 @dataclass
 class Run:
     """A search over a study in memory. `on_change` is called after each change of the search, and
@@ -82,8 +74,7 @@ class Run:
 
     def __post_init__(self) -> None:
         session = replace(self.session, subscribers=[on(Progressed, self._changed)])
-        coordinators = Alone(session.study, n_workers=len(self.pool.workers))
-        self.search = Search(session, coordinators)
+        self.search = Search(session)
 
     def _changed(self, progressed: Progressed) -> None:
         self.events.append(progressed.event)
@@ -495,67 +486,6 @@ def test_trial_of_a_search_that_is_stopped_is_paused_or_queued_again(
     assert run.states().count("COMPLETE") == 3
 
 
-@pytest.fixture
-def others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the study another coordinator, which is between two heartbeats."""
-    monkeypatch.setattr(Alone, "has_others", True)
-    monkeypatch.setattr(Alone, "exchange_heartbeats", lambda self: False)
-    monkeypatch.setattr(Alone, "read_heartbeats", lambda self: None)
-
-
-@pytest.mark.usefixtures("others")
-def test_values_that_another_coordinator_queues_again_are_trained(make: Make) -> None:
-    """Its trial has been read while it was running, and fails before the next heartbeat."""
-    run = make(trains)
-    study = run.session.study
-
-    def queue_again() -> None:
-        study.enqueue_trial({"vocab_size": 77})
-        theirs = study.ask()
-        theirs.suggest_int("vocab_size", 10, 100_000)
-        theirs.set_user_attr("coordinator", "other")
-        run.search._writer.refresh()
-        run.search._read_trials()
-        study.tell(theirs, state=TrialState.FAIL)
-        study.enqueue_trial({"vocab_size": 77}, user_attrs={"starting_point": 1})
-
-    on_event(run, "trial 0 starts", queue_again)
-    assert run.go(3) is SearchEnd.FINISHED
-    assert run.states() == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
-    assert run.trials[2].params == {"vocab_size": 77}
-
-
-@pytest.mark.usefixtures("others")
-def test_values_that_another_coordinator_leaves_are_trained_before_paused_trials_end(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Their trials are queued again while this coordinator has nothing but a paused trial."""
-    run = make(by_value([0.5, 0.9, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1]), pruner="asha")
-    study, writer = run.session.study, run.search._writer
-    theirs: list[optuna.Trial] = []
-
-    def begin() -> None:
-        for _ in range(5):
-            theirs.append(study.ask())
-            theirs[-1].suggest_int("vocab_size", 10, 100_000)
-            theirs[-1].set_user_attr("coordinator", "other")
-        writer.refresh()
-
-    def others_at_work() -> bool:
-        for trial in theirs:
-            study.tell(trial, state=TrialState.FAIL)
-            study.enqueue_trial(trial.params)
-        theirs.clear()
-        writer.refresh()
-        return False
-
-    on_event(run, "trial 2 starts", begin)
-    monkeypatch.setattr(writer, "others_at_work", others_at_work)
-    assert run.go(8) is SearchEnd.FINISHED
-    assert "trial 2 goes on after epoch 1" in run.events
-    assert run.states().count("FAIL") == 5
-
-
 def test_search_that_ends_paused_trials_prunes_them_and_their_duplicates(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -847,24 +777,6 @@ def test_folds_are_the_rungs_and_each_value_is_that_of_the_last_fold(make: Make)
     assert [epoch.metrics.keys() for epoch in elsewhere.epochs] == [{"val_accuracy"}] * 4
 
 
-def test_ctrl_c_while_nothing_runs_prunes_no_paused_trial(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The signal arrives after the loop has looked for it, and before a trial would be asked."""
-    run = make(by_value([0.9, 0.1]), pruner="asha")
-    follow = run.search._follow_other_coordinators
-
-    def follow_and_interrupt() -> None:
-        follow()
-        if run.open.paused and not run.open.dispatcher.running:
-            run.session.interrupt.requested = True
-
-    monkeypatch.setattr(run.search, "_follow_other_coordinators", follow_and_interrupt)
-    assert run.go(20) is SearchEnd.INTERRUPTED
-    assert run.states() == ["COMPLETE", "RUNNING"]
-    assert run.open.paused
-
-
 def test_failures_are_counted_anew_after_a_duplicate_has_its_result(make: Make) -> None:
     """One value of the space fails each time that it is drawn."""
 
@@ -1054,8 +966,6 @@ def test_call_goes_on_with_the_budget_of_the_study(make: Make) -> None:
     def left(**budget: Any) -> tuple[int | str, float | None, float | None]:
         return _left(Budget(**budget), run.session, started=started)
 
-    with pytest.raises(StudyError, match="must have begun"):  # It has no number of trials yet.
-        _left(Budget(), replace(run.session, coordinator="a"), started=started)
     set_n_trials(run.session.study, "auto")
     assert left() == ("auto", None, None)
     assert left(n_trials=7) == (7, None, None)

@@ -2,7 +2,6 @@
 that it gives up.
 """
 
-import contextlib
 import io
 import json
 import logging
@@ -11,20 +10,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import optuna
 import pytest
 from optuna.trial import TrialState
 
 from tests.studies import CONFIG, SPACE, session_of
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir
-from tuning.search import recovery
 from tuning.search.open_trials import OpenTrial
 from tuning.search.proposals import Proposals
 from tuning.search.recovery import start
 from tuning.search.writer import DEATH_LIMIT, StudyWriter
-from tuning.study.coordinators import Coordinators
-from tuning.study.optuna_internals import reopen_trial
 from tuning.study.storage import close_study
 from tuning.study.study import open_study
 from tuning.training.result import Epoch
@@ -47,10 +42,8 @@ class Machine:
 
     def start(self) -> tuple[StudyWriter, list[OpenTrial]]:
         """Start a coordinator, and return it with the trials that it continues."""
-        coordinators = Coordinators(self.study)
-        coordinators.exchange_heartbeats()
         session = session_of(self.study, self._config, SPACE, self.results)
-        writer = StudyWriter(session, coordinators)
+        writer = StudyWriter(session)
         return writer, start(writer, n_trials=99)
 
     def states(self) -> list[TrialState]:
@@ -121,7 +114,7 @@ def test_configuration_at_work_in_every_death_is_dropped(
     assert tried == [tried[0]] * DEATH_LIMIT
     assert machine.states() == [TrialState.FAIL] * DEATH_LIMIT
     assert {t.user_attrs["reason"] for t in machine.study.trials} == {"lost"}
-    text = "trial 2 is not tried again: its coordinator has died 3 times while it was at work"
+    text = "trial 2 is not tried again: its process has died 3 times while it was at work"
     error = machine.folder.error_path(2).read_text()
     assert text in caplog.text and text in error and "vocab_size 10" in error
     following = ask(machine.start()[0])
@@ -254,27 +247,3 @@ def test_trial_with_a_damaged_checkpoint_is_queued_again_without_it(machine: Mac
     assert machine.start()[1] == []
     assert machine.states() == [TrialState.FAIL, TrialState.WAITING]
     assert not path.exists()
-
-
-def test_paused_trials_are_reopened_without_the_lock(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """PostgreSQL takes a lock away after `LOCK_SECONDS`, and thousands of trials may be paused."""
-    pause_after_one_epoch(machine)
-    slot_lock, held, seen = Coordinators.slot_lock, [False], []
-
-    @contextlib.contextmanager
-    def watched(self: Coordinators) -> Iterator[None]:
-        with slot_lock(self):
-            held[0] = True
-            yield
-        held[0] = False
-
-    def reopened(study: optuna.Study, number: int) -> optuna.Trial:
-        seen.append((number, held[0]))
-        return reopen_trial(study, number)
-
-    monkeypatch.setattr(Coordinators, "slot_lock", watched)
-    monkeypatch.setattr(recovery, "reopen_trial", reopened)
-    assert len(machine.start()[1]) == 1
-    assert seen == [(0, False)]

@@ -37,7 +37,7 @@ from tuning.search import tune as searching
 from tuning.search.confirm import confirm
 from tuning.search.events import LinearModelTrained, NotConfirmed
 from tuning.search.tune import Outcome, configure
-from tuning.study.coordinators import TOTAL_SECONDS
+from tuning.study.budget import TOTAL_SECONDS
 from tuning.study.handle import StudyHandle, status_of
 from tuning.study.summary import PHASES, summarize
 from tuning.study.trials import value_of
@@ -261,7 +261,7 @@ def test_status_is_one_object_for_scripts(copied: Setting) -> None:
         "study metric kind split n_folds n_complete n_pruned n_failed n_running n_paused"
         " best_trial best_is_confirmed"
         " best_value best_mean best_params best_trial_of_the_search baseline_value"
-        " linear_model_value expected_gain expected_gain_error seed_spread coordinators"
+        " linear_model_value expected_gain expected_gain_error seed_spread at_work"
         " seconds_by_phase overhead_share n_tokens fingerprints"
     )
     assert list(unstructure(status)) == names.split()
@@ -298,7 +298,7 @@ def test_interrupt_ends_cleanly_and_the_same_command_goes_on(
     process = start_tune(setting, 3)
     wait_for(process, "trial 1 starts")
     started = time.monotonic()
-    # Ctrl-C in a terminal and the end of a Slurm job send the signal to the whole group.
+    # Ctrl-C in a terminal and the end of a scheduled job send the signal to the whole group.
     os.killpg(process.pid, number)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -10,7 +10,7 @@ from filelock import FileLock
 from tuning.atomic_io import read_json
 from tuning.errors import StudyError
 from tuning.results import StudyDir
-from tuning.study.lock import is_locked, study_lock
+from tuning.study.lock import holder_of, is_locked, study_lock
 
 
 @pytest.fixture
@@ -18,11 +18,8 @@ def folder(tmp_path: Path) -> StudyDir:
     return StudyDir(tmp_path / "results" / "s")
 
 
-def refusal(folder: StudyDir, *, may_join: bool = False) -> str:
-    with (
-        pytest.raises(StudyError, match="Only one process") as error,
-        study_lock(folder, may_join=may_join),
-    ):
+def refusal(folder: StudyDir) -> str:
+    with pytest.raises(StudyError, match="Only one process") as error, study_lock(folder):
         pass
     return str(error.value)
 
@@ -38,12 +35,14 @@ def test_lock_names_its_holder_while_it_is_held(folder: StudyDir) -> None:
     assert not folder.lock_holder_path.exists()
 
 
-def test_only_a_search_may_be_joined(folder: StudyDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAKELEVEL", "1")
+def test_holder_is_known_while_the_lock_is_held(folder: StudyDir) -> None:
     with study_lock(folder):
-        assert refusal(folder).endswith("). Wait for it, or stop it.")
-        message = refusal(folder, may_join=True)
-    assert "`make tune STUDY=s STORAGE=… RESULTS=…` with join" in message
+        holder = holder_of(folder)
+        text = folder.lock_holder_path.read_text()
+    assert holder and (holder.pid, holder.host) == (os.getpid(), socket.gethostname())
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.lock_holder_path.write_text(text)  # As after kill -9.
+    assert holder_of(folder) is None
 
 
 @pytest.mark.parametrize("content", ["", '{"schema_version": 1, "pid": 7}'])

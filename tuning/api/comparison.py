@@ -142,7 +142,7 @@ def _times(study: StudyHandle) -> tuple[float, float]:
     """Return the seconds that a study was to be searched for, and the seconds of it that are over;
     0 while its best is not confirmed.
     """
-    from tuning.study.coordinators import TOTAL_SECONDS, searched_seconds
+    from tuning.study.budget import TOTAL_SECONDS, searched_seconds
 
     with study.opened() as opened:
         total, searched = opened.user_attrs.get(TOTAL_SECONDS, 0.0), searched_seconds(opened)
@@ -281,7 +281,7 @@ def compare(
     from tuning.report.page import write_report
     from tuning.report.spaces import comparisons, space_results
     from tuning.search import tune as searching
-    from tuning.study.coordinators import study_name
+    from tuning.study.budget import study_name
     from tuning.study.handle import StudyHandle
 
     require_trackers(log_to)

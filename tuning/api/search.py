@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from tuning.api.parameters import (
 )
 from tuning.api.study import Study
 from tuning.api.tracking import watching
-from tuning.commands import typed
 from tuning.config import (
     AUTO,
     SPACE_OF_PRESETS,
@@ -35,9 +34,9 @@ from tuning.config import (
     number_or_auto,
     parse_objectives,
 )
-from tuning.display.console import console, end_script
+from tuning.display.console import end_script
 from tuning.errors import ArgumentError
-from tuning.results import ResultsDir, StudyDir
+from tuning.results import ResultsDir
 from tuning.spaces.files import find_space
 
 
@@ -69,8 +68,6 @@ def tune(
     confirm: bool = True,
     resplit: bool | None = None,
     log_to: Trackers = (),
-    join: bool = False,
-    dead_seconds: float | None = None,
     results: ResultsFolder = "results",
     storage: StorageURL = None,
 ) -> Study:
@@ -137,10 +134,6 @@ def tune(
             or with folds, unless the split is by time or the validation rows are given).
         log_to: trackers that the study is written to: mlflow:URI, tensorboard:DIR or wandb:DIR
             (default: none).
-        join: add this machine's workers to a study that another machine has created (default:
-            create the study, or continue it).
-        dead_seconds: maximum age, in seconds, of this machine's last heartbeat; after it other
-            machines count this machine as dead and repeat its trials (default 60).
         results: folder of all studies (default results).
         storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
             studies).
@@ -161,11 +154,6 @@ def tune(
     from tuning.workers.server import start_server
 
     chosen, limits = workers_of(workers), limits_of(limits)
-    if join and log_to:
-        raise ArgumentError(
-            "log_to must be given on the machine that created the study, which writes the trials"
-            " of all machines; it was given with join."
-        )
     if chosen.pool == "process":
         # The fork server imports Keras while this process imports Optuna and reads the data. The
         # import of Keras takes longer than all of these steps, and the first trial waits for it.
@@ -191,8 +179,8 @@ def tune(
     folder = root.study(
         default_study(_space_name(space) or usual, source.name) if study is None else study
     )
-    # An existing study, here or on the machine to join, has a space of its own.
-    if space is None and not join and not folder.config_path.exists():
+    # An existing study has a space of its own.
+    if space is None and not folder.config_path.exists():
         space = usual
     settings = given(metric=metric, sampler=sampler, pruner=pruner, seed=seed)
     settings |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
@@ -204,11 +192,6 @@ def tune(
     settings |= given(
         data=source.write(folder) or None, space=space and cells.space_place(space, folder)
     )
-    if join:
-        _fetch_study(folder, settings, study=study, storage=storage)
-        # Only a folder that has joined has this file. In the folder that created the study, `join`
-        # changes nothing.
-        join = folder.coordinator_path.exists()
     config = searching.configure(folder.name, settings, folder)
     with watching(folder, metric=config.metric, log_to=log_to) as subscribers:
         outcome = searching.tune(
@@ -219,17 +202,11 @@ def tune(
             workers=chosen,
             limits=limits,
             keep_going=keep_going,
-            **given(dead_seconds=dead_seconds),
-            confirms=confirm and not join,
+            confirms=confirm,
             subscribers=subscribers,
         )
     if not outcome.is_complete:
         end_script()
-    if join:
-        console.print(
-            "Only the machine that created the study confirms its best: search there again, or"
-            f" type `{typed('confirm', study=folder.name, results=None)}` there."
-        )
     return Study(folder, root, storage=storage)
 
 
@@ -260,16 +237,3 @@ def _objective_settings(
             f" {text!r}."
         )
     return {"metric": first, "costs": costs, "pruner": pruner or "none"}
-
-
-def _fetch_study(
-    folder: StudyDir, settings: Mapping[str, Any], *, study: str | None, storage: str | None
-) -> None:
-    from tuning.study.study import fetch_study
-
-    if study is None or storage is None:
-        raise ArgumentError(
-            "join must come with study, the name of the study, and storage, its URL; received"
-            f" {study!r} and {storage!r}."
-        )
-    fetch_study(folder, storage_url=storage, moved=settings)

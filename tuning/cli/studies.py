@@ -23,7 +23,7 @@ from tuning.results import ResultsDir
 from tuning.text import counted
 
 if TYPE_CHECKING:
-    from tuning.study.handle import CoordinatorStatus, Status, StudyHandle
+    from tuning.study.handle import Status, StudyHandle
 
 
 def dashboard(
@@ -85,7 +85,6 @@ def status(
 def _print_status(study: StudyHandle, facts: Status) -> None:
     from tuning.report.sentences import linear_sentences, verdict
     from tuning.report.tables import counts_sentence, timings_sentence
-    from tuning.study.lock import is_locked
 
     summary, confirmation = study.summary, study.confirmation
     console.print(f"[bold]{study.name}[/]  {escape(counts_sentence(summary))}")
@@ -93,10 +92,8 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
         console.print(best_table(summary, study.space, confirmation))
     console.print(escape(verdict(summary, confirmation)))
     console.print(timings_sentence(summary))
-    # A search that goes on prepares its data before its first heartbeat, and holds the lock.
-    n_left = 0 if is_locked(study.folder.lock_path) else facts.n_running
-    for sentence in coordinator_sentences(facts.coordinators, n_running=n_left):
-        console.print(escape(printable(sentence, 200)))
+    if work := work_sentence(facts):
+        console.print(escape(printable(work, 200)))
     for sentence in linear_sentences(
         study.linear_reference,
         confirmation,
@@ -108,16 +105,14 @@ def _print_status(study: StudyHandle, facts: Status) -> None:
         console.print(escape(sentence))
 
 
-def coordinator_sentences(coordinators: list[CoordinatorStatus], *, n_running: int) -> list[str]:
-    if n_running and coordinators and all(entry.has_ended for entry in coordinators):
-        return ["The process of the search has ended. Call tune again to continue its trials."]
-    if len(coordinators) < 2:
-        return []
-    return [
-        f"Coordinator {entry.coordinator}, process {entry.pid} on {entry.host},"
-        f" {entry.n_workers} workers: {'left' if entry.left else 'last heartbeat'} {entry.at}"
-        for entry in coordinators
-    ]
+def work_sentence(status: Status) -> str:
+    """Return who works on the study, or that nobody continues its running trials."""
+    if status.at_work:
+        holder = status.at_work
+        return f"Process {holder.pid} on {holder.host} works on the study since {holder.since}."
+    if status.n_running:
+        return "The process of the search has ended. Call tune again to continue its trials."
+    return ""
 
 
 def track(study: Study, *, log_to: Trackers = ()) -> None:

@@ -13,7 +13,6 @@ from tuning.report.next_ranges import advise
 from tuning.report.sentences import verdict
 from tuning.search.events import CallEnded, Event, SearchStarted
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import FIRST_COORDINATOR
 from tuning.study.summary import Summary, summarize
 from tuning.templates import render
 
@@ -23,9 +22,6 @@ def annotate(event: Event) -> None:
     if not isinstance(event, SearchStarted | CallEnded):
         return
     opened = event.opened
-    # Only the machine that created the study has its confirmation.
-    if opened.coordinator != FIRST_COORDINATOR:
-        return
     from optuna_dashboard import save_note, save_plotly_graph_object
 
     summary = summarize(opened.study, metric=opened.config.metric)

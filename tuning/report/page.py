@@ -65,7 +65,7 @@ from tuning.report.tables import (
 )
 from tuning.report.threshold import threshold_advice
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import is_of_comparison
+from tuning.study.budget import is_of_comparison
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.study import StudyRecord

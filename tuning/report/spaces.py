@@ -19,7 +19,7 @@ from tuning.report.confirmation import counted_seeds
 from tuning.report.tables import size_text
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import short_name
-from tuning.study.coordinators import comparison_name
+from tuning.study.budget import comparison_name
 from tuning.study.handle import StudyHandle
 from tuning.study.study import StudyRecord, read_record
 from tuning.study.trials import attributes_of, busy_seconds, seconds_of, value_of

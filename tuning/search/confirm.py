@@ -190,8 +190,7 @@ def require_finished(summary: Summary, folder: StudyDir, *, comparison: str | No
     if n_running:
         raise StudyError(
             f"A confirmation must follow a search; {n_running} trials of {summary.study!r} are"
-            f" running. Type `{typed('tune', study=summary.study)}` to continue them, or wait for"
-            " the other machines."
+            f" running. Type `{typed('tune', study=summary.study)}` to continue them."
         )
     has_begun = folder.confirmation_path.exists()  # Then it may continue.
     least = 1 if has_begun else least_complete(is_of_comparison=comparison is not None)

@@ -23,11 +23,10 @@ from tuning.search.events import Progressed
 from tuning.search.open_trials import OpenTrial, OpenTrials
 from tuning.search.progress import seconds_left
 from tuning.search.proposals import Proposals
-from tuning.search.recovery import start, take_over
+from tuning.search.recovery import start
 from tuning.search.session import Session
 from tuning.search.writer import StudyWriter, describe
 from tuning.spaces.hyperparameters import key
-from tuning.study.coordinators import Coordinators, requested_n_trials
 from tuning.study.gain import N_MORE
 from tuning.study.trials import starting_point_text
 from tuning.training.result import Epoch
@@ -43,10 +42,9 @@ STOP_SECONDS = 6.0
 class Search:
     """One call of `tune`: from its first `ask` to its last `tell`."""
 
-    def __init__(self, session: Session, coordinators: Coordinators) -> None:
+    def __init__(self, session: Session) -> None:
         self._session, self._config, self._space = session, session.config, session.space
-        self._coordinators = coordinators
-        self._writer = StudyWriter(session, self._coordinators)
+        self._writer = StudyWriter(session)
         self._proposals = Proposals(self._writer)
         self._dispatcher: Dispatcher[OpenTrial] = Dispatcher(session.pool, session.limits)
         n_steps, parts = self._config.train.n_steps, self._config.train.parts_per_epoch
@@ -74,9 +72,6 @@ class Search:
         self._set_n_trials()
         if timeout_seconds is not None:
             self._deadline = time.monotonic() + timeout_seconds
-        # Before the recovery: the first exchange raises an error where another process uses this
-        # coordinator's name, whose running trials must not be failed.
-        self._coordinators.exchange_heartbeats()
         try:
             paused = start(self._writer, n_trials=self.n_trials)
             self._read_trials()
@@ -86,7 +81,6 @@ class Search:
             if linear_model.is_pending(self._session):
                 self._notify("starting points wait for the linear model, which is being trained")
             while not self._session.interrupt.requested:
-                self._follow_other_coordinators()
                 self._set_n_trials()
                 has_epoch = any(opened.n_epochs for opened in self._dispatcher.running)
                 linear_model.follow(self._session, has_epoch=has_epoch)
@@ -100,29 +94,8 @@ class Search:
             while self._dispatcher.running and time.monotonic() < deadline:
                 self._receive(TICK_SECONDS)
         finally:
-            # Other coordinators take over the running trials of a coordinator that has left, so the
-            # trials are paused or failed first.
-            try:
-                self._ends.suspend()
-            finally:
-                self._coordinators.leave()
+            self._ends.suspend()
         return SearchEnd.INTERRUPTED
-
-    def _follow_other_coordinators(self) -> None:
-        if not self._coordinators.exchange_heartbeats() or not self._coordinators.has_others:
-            return
-        self._writer.refresh()
-        take_over(self._writer, paused=False)
-        self._requested = requested_n_trials(self._session.study) or self._requested
-        self._set_n_trials()
-        trials = self._writer.summary.trials
-        for opened in self._open.paused:
-            if trials[opened.number].state.is_finished():  # taken over by another coordinator
-                self._ends.finished_elsewhere(opened)
-        self._read_trials()
-        for number in self._open.awaited:
-            self._ends.settle_duplicates(number)
-        self._ends.prune_beyond_promotion()
 
     @property
     def _has_enough(self) -> bool:
@@ -166,30 +139,21 @@ class Search:
             if self._ends_paused:
                 self._ends.prune_paused("because the time is up")
             return SearchEnd.TIMEOUT
-        at_work = self._writer.others_at_work()
-        if self._coordinators.has_others:
-            self._read_trials()  # The last values of the others may let a paused trial go on.
-            # The values of trials that a killed coordinator leaves may let a paused trial go on.
-            take_over(self._writer, paused=False)
+        self._writer.refresh()
         is_wanted = self._n_wanted() > 0 and not self._proposals.is_exhausted
-        if at_work or is_wanted or (self._open.promotable() and not self._time_is_up()):
+        if is_wanted or (self._open.promotable() and not self._time_is_up()):
             return None
         self._ends.prune_paused("with all trials at its rung")
         if self._writer.summary.n_finished >= self.n_trials:
-            # The last trials of another machine may have made more trials worth it again.
             is_auto = self._requested == AUTO and self.n_trials < MAX_AUTO_TRIALS
             return SearchEnd.ENOUGH if is_auto else SearchEnd.FINISHED
-        # Other coordinators prune their paused trials.
-        if take_over(self._writer, paused=True) or self._writer.running_elsewhere():
-            return None
         return SearchEnd.EXHAUSTED if self._proposals.is_exhausted else None
 
     def _time_is_up(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _n_wanted(self) -> int:
-        n_elsewhere = len(self._writer.running_elsewhere())
-        return self.n_trials - self._writer.summary.n_finished - len(self._open) - n_elsewhere
+        return self.n_trials - self._writer.summary.n_finished - len(self._open)
 
     def _dispatch(self) -> bool:
         """Give free workers the paused trials that may go on, then give one worker a new trial.
@@ -234,12 +198,9 @@ class Search:
         except UpdateFinishedTrialError:
             self._writer.refresh()
             return True
-        if opened is None:  # Another coordinator may have taken the last slot.
+        if opened is None:
             self._writer.refresh()
             return False
-        if self._coordinators.has_others:
-            # Another coordinator's first trial of this configuration may have failed since.
-            self._read_trials()
         first = self._open.configurations.get(key(opened.values))
         if first in (None, opened.number):
             self._open.configurations.setdefault(key(opened.values), opened.number)
@@ -311,7 +272,7 @@ class Search:
             self._writer.summary.trials,
             n_running=len(self._dispatcher.running),
             n_new=self._proposals.n_new(self._n_wanted()),
-            n_workers=self._coordinators.n_workers,
+            n_workers=len(self._session.pool.workers),
         )
         if self._deadline is not None:
             until_deadline = max(self._deadline - now, 0.0)

@@ -101,8 +101,8 @@ class OpenTrials:
         return [*self._waiting]
 
     def read_trials(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Record the values at the rungs and the failures of the trials of all coordinators. Return
-        the trials that take a slot of the study, whose configurations the caller records.
+        """Record the values at the rungs and the failures of all trials. Return the trials that
+        take a slot of the study, whose configurations the caller records.
         """
         own = {opened.number for opened in self.dispatcher.running} | set(self._paused)
         taken = []

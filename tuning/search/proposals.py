@@ -1,6 +1,4 @@
-"""The trials that Optuna proposes for a study. All coordinators of the study together start at most
-`n_trials` trials.
-"""
+"""The trials that Optuna proposes for a study."""
 
 from __future__ import annotations
 
@@ -55,37 +53,29 @@ class Proposals:
         """Return the next trial; None where no slot of the study's `n_trials` is free, or all
         points of a grid have a trial (`is_exhausted`).
 
-        The result is also None while another trial of this coordinator must train alone, because
-        coordinators died too often while they trained its configuration, and while the next trial
+        The result is also None while another trial must train alone, because
+        processes died too often while they trained its configuration, and while the next trial
         is a starting point whose n-grams the linear model has not chosen yet.
         """
         started = time.perf_counter()
         writer = self._writer
-        with writer.coordinators.slot_lock():
-            writer.refresh()
-            summary, trials = writer.summary, writer.summary.trials
-            if summary.n_taken >= n_trials or self._must_wait():
+        writer.refresh()
+        summary, trials = writer.summary, writer.summary.trials
+        if summary.n_taken >= n_trials or self._must_wait():
+            return None
+        is_queued = summary.counts["waiting"] > 0 or self._queue_starting_point(trials)
+        if is_queued is None:
+            return None
+        if self._config.sampler == "grid" and not is_queued:
+            is_queued = self._queue_grid_point(trials)
+            if not is_queued:
                 return None
-            is_queued = summary.counts["waiting"] > 0 or self._queue_starting_point(trials)
-            if is_queued is None:
-                return None
-            if self._config.sampler == "grid" and not is_queued:
-                is_queued = self._queue_grid_point(trials)
-                if not is_queued:
-                    return None
-            trial_id = claim_trial(writer.study, any_waiting=is_queued)
-            storage = storage_of(writer.study)
-            # Written under the lock: `recovery` reads the trials under the lock too, and takes the
-            # coordinator of a RUNNING trial without a name for dead.
-            storage.set_trial_user_attr(trial_id, "coordinator", writer.coordinators.own)
-            for name in ("parts_per_epoch", "n_folds"):
-                if (n := getattr(self._config.train, name)) > 1:
-                    storage.set_trial_user_attr(trial_id, name, n)
-            # QMC has one sequence for the whole study, so it draws under the lock. The other
-            # samplers take longer (`samplers.MAX_FITTED`), and draw without the lock. Another
-            # coordinator can then ask at the same time.
-            opened = self._draw(trial_id, trials) if self._config.sampler == "qmc" else None
-        opened = opened or self._draw(trial_id, trials)
+        trial_id = claim_trial(writer.study, any_waiting=is_queued)
+        storage = storage_of(writer.study)
+        for name in ("parts_per_epoch", "n_folds"):
+            if (n := getattr(self._config.train, name)) > 1:
+                storage.set_trial_user_attr(trial_id, name, n)
+        opened = self._draw(trial_id, trials)
         writer.reread(opened)
         opened.storage_seconds = time.perf_counter() - started
         return opened
@@ -94,8 +84,7 @@ class Proposals:
         """Queue the first starting point that no trial has; return whether a point was queued, or
         None where the next point waits for the n-grams of the linear model.
         """
-        # Points are queued one by one under the `slot_lock`, so that each point is queued once even
-        # if a coordinator dies.
+        # Points are queued one by one, so that each point is queued once even after a kill.
         if self._starting_points:
             for trial in trials:
                 self._starting_points.pop(attributes_of(trial).get("starting_point", 0), None)
@@ -108,7 +97,7 @@ class Proposals:
                     # An interrupted study of one worker gives what an uninterrupted study gives, so
                     # the order of its trials must not depend on the seconds of the training. With
                     # several workers, the other points are queued in the meantime.
-                    if self._writer.coordinators.n_workers == 1:
+                    if len(session.pool.workers) == 1:
                         break
                     continue
                 choice = linear_model.choice_of(session)
@@ -131,12 +120,12 @@ class Proposals:
         return point is not None
 
     def _must_wait(self) -> bool:
-        """Return whether a trial of this coordinator, or the next queued trial, is on its last try
-        and must train alone. Until that trial trains a further epoch, a death of the coordinator
-        can then have no other trial as its cause.
+        """Return whether a running trial, or the next queued trial, is on its last try and must
+        train alone. Until that trial trains a further epoch, a death of this process can then have
+        no other trial as its cause.
         """
-        trials, coordinators = self._writer.summary.trials, self._writer.coordinators
-        own = [trial for trial in trials if is_at_work(trial) and coordinators.is_own(trial)]
+        trials = self._writer.summary.trials
+        own = [trial for trial in trials if is_at_work(trial)]
         queued = [trial for trial in trials if trial.state == TrialState.WAITING][:1]
         if own and any(map(_is_on_last_try, queued)):
             return True
@@ -148,14 +137,12 @@ class Proposals:
         return any(_is_on_last_try(trial) and is_unproven(trial) for trial in own)
 
     def _draw(self, trial_id: int, trials: Sequence[FrozenTrial]) -> OpenTrial:
-        study, coordinators = self._writer.study, self._writer.coordinators
-        own = [t for t in trials if t.state == TrialState.WAITING or coordinators.is_own(t)]
+        study = self._writer.study
         study.sampler = make_sampler(
             self._config.sampler,
             space=self._space,
             seed=self._config.seed,
-            draw_index=next_draw_index(own),
-            seed_stream=coordinators.seed_stream,
+            draw_index=next_draw_index(trials),
             trials=trials,
             metric=self._config.metric,
             n_objectives=len(self._config.directions),

@@ -1,4 +1,4 @@
-"""The recovery of trials that a coordinator left RUNNING when it died.
+"""The recovery of trials that a call left RUNNING when its process died.
 
 Optuna's TPE counts a trial in the state RUNNING as a bad point, so a trial that nobody trains must
 be paused or failed.
@@ -32,36 +32,23 @@ MAX_TRIES = 3  # Maximum number of trials of the baseline, or of a starting poin
 
 
 def start(writer: StudyWriter, *, n_trials: int) -> list[OpenTrial]:
-    """Return the paused trials of this coordinator. A RUNNING trial that it left with a checkpoint
-    is paused; any other is failed, and queued again unless it was training at `DEATH_LIMIT` deaths.
+    """Return the paused trials. A RUNNING trial that an earlier call left with a checkpoint is
+    paused; any other is failed, and queued again unless it was training at `DEATH_LIMIT` deaths.
     Queue the baseline of a new study.
     """
-    with writer.coordinators.slot_lock():
-        # Under the lock, no other coordinator is in the middle of a take_over of these trials.
-        writer.refresh()
-    own = [
-        trial
-        for trial in writer.summary.trials
-        if trial.state == TrialState.RUNNING and writer.coordinators.is_own(trial)
-    ]
-    # Not under the lock: reopening a trial takes several queries, a study of 10,000 trials may have
-    # thousands of paused ones, and PostgreSQL takes the lock away after `LOCK_SECONDS`.
-    reopened = []
-    for trial in own:
-        writer.coordinators.exchange_heartbeats()  # Otherwise this coordinator may count as dead.
-        reopened.append((trial, _reopen(writer, trial)))
-    with writer.coordinators.slot_lock():
-        # Another coordinator may have queued the same trials since the first lock.
-        writer.refresh()
-        for trial, opened in reopened:
-            if opened is None:
-                _fail_abandoned(writer, trial)
-        if not writer.summary.trials:
-            space = writer.space.hyperparameters
-            baseline = to_params(defaults(space), space)
-            writer.study.enqueue_trial(baseline, user_attrs={"baseline": True})
-        elif writer.summary.n_finished < n_trials:
-            _queue_named_again(writer)
+    writer.refresh()
+    running = [trial for trial in writer.summary.trials if trial.state == TrialState.RUNNING]
+    reopened = [(trial, _reopen(writer, trial)) for trial in running]
+    for trial, opened in reopened:
+        if opened is None:
+            _fail_abandoned(writer, trial)
+    writer.refresh()
+    if not writer.summary.trials:
+        space = writer.space.hyperparameters
+        baseline = to_params(defaults(space), space)
+        writer.study.enqueue_trial(baseline, user_attrs={"baseline": True})
+    elif writer.summary.n_finished < n_trials:
+        _queue_named_again(writer)
     writer.refresh()
     return [opened for _, opened in reopened if opened is not None]
 
@@ -84,37 +71,17 @@ def _queue_named_again(writer: StudyWriter) -> None:
             writer.enqueue_again(trial.number, trial.params, trial.user_attrs)
 
 
-def take_over(writer: StudyWriter, *, paused: bool) -> bool:
-    """Fail the trials of other coordinators that have left or count as dead, and queue them again.
-    Return whether there were any. `paused`: take over trials with a checkpoint on such a
-    coordinator's disk too.
-    """
-    if not _abandoned(writer, paused=paused):
-        return False
-    with writer.coordinators.slot_lock():
-        writer.coordinators.read_heartbeats()  # the other coordinator may have come back
-        writer.refresh()  # a third coordinator may have taken the trials over
-        abandoned = _abandoned(writer, paused=paused)
-        for trial in abandoned:
-            _fail_abandoned(writer, trial)
-    writer.refresh()
-    return bool(abandoned)
-
-
 def _fail_abandoned(writer: StudyWriter, frozen: FrozenTrial) -> None:
-    """Fail a trial whose coordinator has died, and queue its values again. The caller must hold the
-    slot lock.
-    """
+    """Fail a trial whose process has died, and queue its values again."""
     trial, n_deaths = reopen_trial(writer.study, frozen.number), _n_deaths(writer, frozen)
     try:
         set_attributes(trial, {"reason": FailureReason.LOST.value, "n_deaths": n_deaths})
-    except UpdateFinishedTrialError:  # Its coordinator was only slow, and has finished the trial.
+    except UpdateFinishedTrialError:  # Another program, such as the Dashboard, has finished it.
         return
     # The values are queued before the trial fails. If this process is killed in between, both are
     # in the storage, and `enqueue_again` does not queue the values a second time.
     if n_deaths < DEATH_LIMIT:
-        # A trial without all its values draws them again, at the same draw index of the seed
-        # stream.
+        # A trial without all its values draws them again, at the same draw index.
         params = fixed_params_of(frozen) if writer.values_of(frozen) is None else frozen.params
         attributes = {
             **frozen.user_attrs,
@@ -124,7 +91,7 @@ def _fail_abandoned(writer: StudyWriter, frozen: FrozenTrial) -> None:
         writer.queue_again(frozen.number, params, attributes, reason=FailureReason.INTERRUPTED)
     else:
         detail = (
-            f"trial {frozen.number} is not tried again: its coordinator has died {n_deaths} times"
+            f"trial {frozen.number} is not tried again: its process has died {n_deaths} times"
             f" while it was at work, without an epoch after epoch {furthest_epoch(frozen):g}; it"
             " may need more memory than the machine has"
         )
@@ -136,23 +103,11 @@ def _fail_abandoned(writer: StudyWriter, frozen: FrozenTrial) -> None:
     writer.remove_checkpoint(frozen.number)
 
 
-def _abandoned(writer: StudyWriter, *, paused: bool) -> list[FrozenTrial]:
-    # A coordinator writes its name into a trial under the lock. Under the lock, the coordinator of
-    # a trial without a name has therefore died before it wrote the name.
-    abandoned = [
-        trial
-        for trial in writer.summary.trials
-        if trial.state == TrialState.RUNNING
-        and ("coordinator" not in attributes_of(trial) or writer.coordinators.is_abandoned(trial))
-    ]
-    return [trial for trial in abandoned if paused or is_at_work(trial)]
-
-
 def _n_deaths(writer: StudyWriter, frozen: FrozenTrial) -> int:
     """Count the last death too, unless the configuration has trained a further epoch."""
     n_before = attributes_of(frozen).get("n_deaths", 0)
     if attributes_of(frozen).get("reason") not in (None, FailureReason.OVER_A_LIMIT):
-        return n_before  # The coordinator was ending the trial when a write failed.
+        return n_before  # The call was ending the trial when a write failed.
     if not is_at_work(frozen) or writer.values_of(frozen) is None:
         return n_before
     return n_before + 1 if is_unproven(frozen) else 0
@@ -169,7 +124,7 @@ def _reopen(writer: StudyWriter, frozen: FrozenTrial) -> OpenTrial | None:
         return None
     trial, parts = reopen_trial(writer.study, frozen.number), writer.config.train.parts_per_epoch
     steps = {part_at(epoch.number, parts): epoch for epoch in result.history}
-    # The coordinator may have been killed after its worker wrote the checkpoint, and before it
+    # The call may have been killed after its worker wrote the checkpoint, and before it
     # reported the epoch.
     for step, epoch in steps.items():
         if step not in frozen.intermediate_values:

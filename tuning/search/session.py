@@ -20,7 +20,6 @@ from tuning.search.events import Event, Interrupt, Step, Subscriber
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace, changed_source
 from tuning.spaces.ranges import Values
-from tuning.study.coordinators import FIRST_COORDINATOR
 from tuning.study.prepare import prepare_search, prepare_views, sizes_of
 from tuning.study.storage import import_late_modules
 from tuning.study.study import recorded_space
@@ -73,7 +72,6 @@ class Session:
     limits: Limits
     interrupt: Interrupt
     fit: BackgroundFit | None = None
-    coordinator: str = FIRST_COORDINATOR
     notes: Sequence[str] = ()
     keep_going: bool = False
     subscribers: Sequence[Subscriber] = ()
@@ -111,7 +109,6 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
     subscribers: Sequence[Subscriber],
     min_texts: int | None = None,
     folds: int | str | None = None,
-    coordinator: str = FIRST_COORDINATOR,
     keep_going: bool = False,
 ) -> Iterator[Session]:
     """`check` and `study_of` get the space that its file declares now, the session has the recorded
@@ -165,7 +162,6 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
                 limits=pool_limits,
                 fit=fit,
                 interrupt=interrupt,
-                coordinator=coordinator,
                 notes=notes,
                 keep_going=keep_going,
                 subscribers=subscribers,

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -37,16 +36,13 @@ from tuning.search.events import (
 )
 from tuning.search.loop import Search
 from tuning.search.session import Session, open_session
-from tuning.spaces.files import find_space, source_sha256
+from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import (
-    DEAD_SECONDS,
-    FIRST_COORDINATOR,
+from tuning.study.budget import (
+    N_WORKERS,
     SEARCHED_SECONDS,
     TOTAL_SECONDS,
-    Coordinators,
     comparison_that_searched,
-    identify,
     requested_n_trials,
     searched_seconds,
     set_n_trials,
@@ -58,7 +54,6 @@ from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import (
     open_study,
     read_record,
-    recorded_space,
     refuse_other_settings,
     require_same_encoders,
 )
@@ -101,7 +96,6 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
     workers: Workers | None = None,
     limits: Limits | None = None,
     keep_going: bool = False,
-    dead_seconds: float = DEAD_SECONDS,
     confirms: bool = False,
     subscribers: Sequence[Subscriber] = (),
 ) -> Outcome:
@@ -109,8 +103,6 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
 
     Args:
         keep_going: a bug in the search space fails its trial and does not stop the study.
-        dead_seconds: after so many seconds without a heartbeat this machine counts as dead for
-            others.
         confirms: after the search, train the best trials on fresh seeds with the same workers.
     """
     budget = budget or Budget()
@@ -120,7 +112,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
             f" received {AUTO!r}."
         )
     started, folder = time.monotonic(), results.study(config.study)
-    space_path = find_space(config.space)  # Before anything is written.
+    find_space(config.space)  # Before anything is written.
 
     def check(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> None:
         if config.sampler == "grid":
@@ -132,11 +124,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
             results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
         )
 
-    with study_lock(folder, may_join=True), storage_errors(storage_url):
-        coordinator = identify(folder)
-        if coordinator != FIRST_COORDINATOR:
-            # A worker runs the file's code, so the file is compared before a worker has started.
-            _require_same_source(space_path, folder)
+    with study_lock(folder), storage_errors(storage_url):
         if folder.config_path.exists():
             require_same_encoders(read_record(folder), doing=f"Study {folder.name!r}")
             refuse_other_settings(folder, config)
@@ -151,20 +139,17 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
                 subscribers=subscribers,
                 min_texts=budget.min_texts,
                 folds=budget.folds,
-                coordinator=coordinator,
                 keep_going=keep_going,
             ) as session,
             contextlib.ExitStack() as stack,
         ):
-            study, n_workers = session.study, len(session.pool.workers)
+            study = session.study
             stack.callback(close_study, study)
-            coordinators = Coordinators(
-                study, coordinator, n_workers=n_workers, dead_seconds=dead_seconds
-            )
+            study.set_user_attr(N_WORKERS, len(session.pool.workers))
             last = CallEnded(session)
             try:
                 session.notify(SearchStarted(session))
-                search = Search(session, coordinators)
+                search = Search(session)
                 n_trials, seconds, total = _left(budget, session, started=started)
                 ended = search.run(n_trials, timeout_seconds=seconds, ends_paused=total is not None)
                 summary = summarize(study, metric=session.config.metric)
@@ -197,11 +182,6 @@ def _left(
     if total is not None:
         seconds, named = total - searched_seconds(study), MAX_TRIALS
         study.set_user_attr(TOTAL_SECONDS, total)
-    if named is None and requested is None and session.coordinator != FIRST_COORDINATOR:
-        raise StudyError(
-            f"A study to join must have begun; {study.study_name!r} has not. Wait for the machine"
-            " that creates it, or type its command there again, or give n_trials."
-        )
     n_trials = named or requested or DEFAULT_TRIALS
     if named is not None or requested is None:
         set_n_trials(study, n_trials)
@@ -220,16 +200,6 @@ def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:
         return None
     session.notify(CONFIRMING)
     return confirm_within(session)
-
-
-def _require_same_source(path: Path, folder: StudyDir) -> None:
-    here, recorded = source_sha256(path), recorded_space(folder).source_sha256
-    if here != recorded:
-        raise StudyError(
-            f"A machine that joins must have the search space of the others; {path} has sha256"
-            f" {here[:12]}, the study's is {recorded[:12]}. Put the others' file there, or remove"
-            f" {folder.path} and join again with its space."
-        )
 
 
 def configure(study: str, flags: dict[str, Any], folder: StudyDir) -> StudyConfig:

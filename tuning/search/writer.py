@@ -19,7 +19,6 @@ from tuning.search.session import Session
 from tuning.spaces.hyperparameters import from_params
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values, value_text
-from tuning.study.coordinators import Coordinators
 from tuning.study.optuna_internals import read_trial, set_intermediate_value
 from tuning.study.summary import Summary, summarize
 from tuning.study.trials import (
@@ -27,7 +26,6 @@ from tuning.study.trials import (
     TrialAttributes,
     attributes_of,
     epoch_values,
-    is_at_work,
     set_attributes,
 )
 from tuning.training.result import Epoch, FitResult
@@ -42,8 +40,8 @@ DEATH_LIMIT = 3
 class StudyWriter:
     """`summary`: the study after the last read or change."""
 
-    def __init__(self, session: Session, coordinators: Coordinators) -> None:
-        self.session, self.coordinators = session, coordinators
+    def __init__(self, session: Session) -> None:
+        self.session = session
         self.study, self.config, self.space = session.study, session.config, session.space
         self.folder = session.folder
         self.summary: Summary = summarize(self.study, metric=self.config.metric)
@@ -57,21 +55,6 @@ class StudyWriter:
             return from_params(trial.params, self.space.hyperparameters)
         except SpaceError:
             return None
-
-    def running_elsewhere(self) -> list[FrozenTrial]:
-        """Return the trials that other coordinators train or have paused, by the last read."""
-        if not self.coordinators.has_others:
-            return []
-        running = (t for t in self.summary.trials if t.state == TrialState.RUNNING)
-        return [t for t in running if not self.coordinators.is_own(t)]
-
-    def others_at_work(self) -> bool:
-        """Read the heartbeats and the study, and return whether another coordinator trains."""
-        if self.coordinators.has_others:
-            self.coordinators.read_heartbeats()
-        self.refresh()
-        working = filter(is_at_work, self.running_elsewhere())
-        return not all(map(self.coordinators.is_abandoned, working))
 
     def report(self, opened: OpenTrial, epoch: Epoch) -> bool:
         """Write an epoch's metrics; return whether Optuna's pruner would stop the trial."""
@@ -160,12 +143,10 @@ class StudyWriter:
         trial = opened.trial
         set_attributes(trial, {"reason": reason.value})
         self.write_error(trial.number, opened.values, reason=reason, detail=detail)
-        # The lock keeps others from taking the slot. After a kill here, the values are queued.
-        with self.coordinators.slot_lock():
-            # Another coordinator may have taken the trial over and queued the values.
-            if queue_again and not read_trial(trial).state.is_finished():
-                self.queue_again(trial.number, trial.params, trial.user_attrs, reason=reason)
-            self._tell(opened, state=TrialState.FAIL)
+        # If this process is killed in between, the values are queued.
+        if queue_again and not read_trial(trial).state.is_finished():
+            self.queue_again(trial.number, trial.params, trial.user_attrs, reason=reason)
+        self._tell(opened, state=TrialState.FAIL)
         self.refresh()
 
     def write_error(
@@ -201,7 +182,7 @@ class StudyWriter:
         retry_of = attributes.get("retry_of", number)
         later = self.summary.trials[number + 1 :]
         if any(attributes_of(trial).get("retry_of") == retry_of for trial in later):
-            return  # A coordinator queued them before it was killed.
+            return  # They were queued before a kill.
         self.study.enqueue_trial(
             params, user_attrs={**kept, "n_lost": n_lost, "retry_of": retry_of}
         )
@@ -258,7 +239,7 @@ class StudyWriter:
         # `refresh` reads every running trial with its values, which takes too long after each
         # change of a study with 100 workers.
         trials = [*self.summary.trials]
-        if opened.number > len(trials):  # other coordinators have asked for trials since
+        if opened.number > len(trials):
             self.refresh()
             return
         trials[opened.number : opened.number + 1] = [read_trial(opened.trial)]

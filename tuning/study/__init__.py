@@ -1,3 +1,3 @@
-"""A study in Optuna's storage: its data, its lock, its coordinators, its trials, its samplers and
+"""A study in Optuna's storage: its data, its lock, its budget, its trials, its samplers and
 its summary.
 """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -21,7 +21,8 @@ from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
-from tuning.study.coordinators import Heartbeat, comparison_that_searched, heartbeats_of
+from tuning.study.budget import comparison_that_searched
+from tuning.study.lock import LockHolder, holder_of
 from tuning.study.storage import close_study
 from tuning.study.study import StudyRecord, load_study, read_record, recorded_space
 from tuning.study.summary import (
@@ -133,11 +134,6 @@ class StudyHandle:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoordinatorStatus(Heartbeat):
-    coordinator: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Status:
     """The status of a study for scripts. Values of the best trial and of the baseline are None
     before that trial is complete.
@@ -151,6 +147,7 @@ class Status:
             the model has been trained.
         expected_gain: `Gain.expected`; `expected_gain_error` is half of its 95 % interval, and
             `seed_spread` is `Gain.spread`.
+        at_work: the process that searches or confirms the study now; None without one.
         n_tokens: number of tokens that all trials have trained on.
     """
 
@@ -175,7 +172,7 @@ class Status:
     expected_gain: float | None
     expected_gain_error: float | None
     seed_spread: float | None
-    coordinators: list[CoordinatorStatus]
+    at_work: LockHolder | None
     seconds_by_phase: dict[str, float]
     overhead_share: float | None
     n_tokens: int
@@ -184,8 +181,6 @@ class Status:
 
 def status_of(study: StudyHandle) -> Status:
     record, summary, best = study.record, study.summary, study.best
-    with study.opened() as opened:
-        coordinators = heartbeats_of(opened)
     baseline, metric = summary.baseline, summary.metric
     gain = summary.gain and summary.gain.measured(study.confirmation)
     linear = study.linear_reference
@@ -211,10 +206,7 @@ def status_of(study: StudyHandle) -> Status:
         expected_gain=gain.expected.value if gain else None,
         expected_gain_error=gain.expected.high - gain.expected.value if gain else None,
         seed_spread=gain.spread if gain else None,
-        coordinators=[
-            CoordinatorStatus(coordinator=name, **asdict(heartbeat))
-            for name, heartbeat in sorted(coordinators.items())
-        ],
+        at_work=holder_of(study.folder),
         seconds_by_phase={
             phase: round(seconds, 3) for phase, seconds in summary.seconds_by_phase.items()
         },

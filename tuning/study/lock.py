@@ -17,7 +17,6 @@ from filelock import FileLock, Timeout
 
 from tuning import documents
 from tuning.atomic_io import translated
-from tuning.commands import typed
 from tuning.errors import StorageError, StudyError
 from tuning.results import StudyDir
 
@@ -32,18 +31,12 @@ class LockHolder:
 
 
 @contextlib.contextmanager
-def study_lock(folder: StudyDir, *, may_join: bool = False) -> Iterator[None]:
+def study_lock(folder: StudyDir) -> Iterator[None]:
     def refusal() -> str:
-        remedies = "Wait for it, or stop it."
-        if may_join:
-            join = typed("tune", study=folder.name, storage="…", results="…")
-            remedies = (
-                f"Wait for it, stop it, start another study, or join this one: `{join}` with join,"
-                " the same storage and another results folder."
-            )
         return (
             f"Only one process may work on a study at a time; {folder.name!r} is locked by"
-            f" {_holder(folder)} (it holds {folder.lock_path}). {remedies}"
+            f" {_holder_text(folder)} (it holds {folder.lock_path}). Wait for it, stop it, or start"
+            " another study (study)."
         )
 
     with translated(folder.path):
@@ -85,12 +78,23 @@ def _file_lock(path: Path, refusal: Callable[[], str]) -> Iterator[None]:
         yield
 
 
-def _holder(folder: StudyDir) -> str:
+def holder_of(folder: StudyDir) -> LockHolder | None:
+    """Return the process that has the lock of a study; None if no process has it, or if the process
+    has not written its name yet.
+    """
+    if not is_locked(folder.lock_path):  # The file of a process that was killed remains.
+        return None
     try:
-        holder = documents.read(
+        return documents.read(
             folder.lock_holder_path, LockHolder, error=StorageError, remedy="Remove the file."
         )
-    except StorageError:  # The process has the lock, and has not written its name yet.
+    except StorageError:
+        return None
+
+
+def _holder_text(folder: StudyDir) -> str:
+    holder = holder_of(folder)
+    if holder is None:
         return "another process"
     return f"process {holder.pid} on {holder.host} since {holder.since}"
 

@@ -5,7 +5,7 @@ Optuna to the minor versions with which `tests/study/test_optuna_internals.py` p
 has a test for each member and key.
 
 Optuna's own heartbeat (`RDBStorage(heartbeat_interval=...)`) would need no private member, and is
-not used (`coordinators` has its own heartbeats). Optuna 5.0:
+not used: one process writes a study, under a lock. Optuna 5.0:
 - writes it only inside `Study.optimize`, and this program calls `ask` and `tell`;
 - never counts a trial as stale that was killed before its first heartbeat, so its slot would be
   lost;

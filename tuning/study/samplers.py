@@ -39,22 +39,21 @@ N_RANDOM = 6
 MAX_DRAWS = 50
 # Maximum number of finished trials that TPE fits. A draw of four hyperparameters takes 0.05 s of
 # CPU with 100 trials, 0.2 to 0.3 s with 1,000, and 1.3 s with 10,000 (Optuna 5.0.0, measured by
-# hand). docs/many-machines.md has the effect on the result, for one objective and without a pruner.
+# hand).
 MAX_FITTED = 500
 N_BEST_FITTED = 25  # With one objective, Optuna's TPE takes no more for its good trials.
 
 
-def derive_seed(seed: int, draw_index: int, seed_stream: int = 0) -> int:
+def derive_seed(seed: int, draw_index: int) -> int:
     # Optuna does not store the state of a sampler, and the same seed after a restart would propose
     # the same points again. With a seed for each draw, a resumed study draws the same values as a
     # study that was never interrupted.
-    entropy = [seed, draw_index, *([seed_stream] if seed_stream else [])]
-    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, draw_index]).generate_state(1)[0])
 
 
 def next_draw_index(trials: Sequence[FrozenTrial]) -> int:
-    """Return the index of the next trial's draw in its seed stream, from 0. A trial that is queued
-    again has the index of the first trial with its values.
+    """Return the index of the next trial's draw, from 0. A trial that is queued again has the
+    index of the first trial with its values.
     """
     waiting = next((t for t in trials if t.state == TrialState.WAITING), None)
     first = attributes_of(waiting).get("retry_of") if waiting else None
@@ -64,7 +63,7 @@ def next_draw_index(trials: Sequence[FrozenTrial]) -> int:
     return sum(first is None or t.number < first for t in own)
 
 
-def make_sampler(  # noqa: PLR0913 - three of them are the seed of one draw
+def make_sampler(
     name: str,
     *,
     space: SearchSpace,
@@ -73,10 +72,9 @@ def make_sampler(  # noqa: PLR0913 - three of them are the seed of one draw
     n_objectives: int = 1,
     seed: int,
     draw_index: int = 0,
-    seed_stream: int = 0,
 ) -> optuna.samplers.BaseSampler:
-    """Return the sampler of one draw. `trials`: those of all seed streams."""
-    own = derive_seed(seed, draw_index, seed_stream)
+    """Return the sampler of one draw."""
+    own = derive_seed(seed, draw_index)
     conditional = any(item.conditions for item in space.hyperparameters)
     # The points of a grid are queued one by one (`grid_points`), so its sampler never draws.
     if name in ("random", "grid"):

@@ -1,5 +1,5 @@
-"""Optuna's storage at a URL: its tables, its locks, and its errors, in messages that hide the
-password of the URL.
+"""Optuna's storage at a URL: its tables and its errors, in messages that hide the password of the
+URL.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sqlite3
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,6 @@ from tuning.atomic_io import translated
 from tuning.commands import install
 from tuning.errors import StorageError
 from tuning.study.optuna_internals import engine_of, storage_of
-
-# Key of PostgreSQL's advisory lock: any number that no other program on the server uses.
-ADVISORY_LOCK_KEY = 7_021_958_113
-# Maximum time for which an idle transaction holds its locks. The time is longer than any holder
-# needs, and less than DEAD_SECONDS, because a coordinator that waits writes no heartbeat.
-LOCK_SECONDS = 30
-# Options of PostgreSQL's client. Without them, a connection hangs for a quarter of an hour when the
-# network fails.
-POSTGRESQL_TIMEOUTS = {
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 4,
-    "tcp_user_timeout": 30_000,
-}
 
 UNPARSED = "the storage (its URL can't be parsed)"
 
@@ -52,16 +36,12 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
             path = Path(address.database or "")
             with translated(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-        else:
-            options["connect_args"] = _timeouts(address)
-        with _schema_lock(address):
+        with _creation_lock(address):
             if is_sqlite:
                 with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
                     # In this mode Optuna Dashboard can read while a search writes.
                     connection.execute("PRAGMA journal_mode=WAL")
-            storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
-            _limit_idle_transactions(storage.engine)
-            return storage
+            return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except (
         *(sqlalchemy.exc.SQLAlchemyError, sqlite3.Error),
         *(ImportError, ValueError, RuntimeError),  # RuntimeError: a database of an old Optuna
@@ -78,78 +58,15 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         ) from error
 
 
-def _limit_idle_transactions(engine: sqlalchemy.Engine) -> None:
-    """Let PostgreSQL end the transaction of a machine that was suspended or has lost its network:
-    other machines may wait for the rows that it has locked.
-    """
-    if engine.name != "postgresql":
-        return
-
-    def limit(connection: Any, record: Any) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET idle_in_transaction_session_timeout = '{LOCK_SECONDS}s'")
-        connection.commit()
-
-    sqlalchemy.event.listen(engine, "connect", limit)
-    engine.dispose()  # Connections that were made before have no limit.
-
-
-def _timeouts(url: sqlalchemy.URL) -> dict[str, Any]:
-    if not url.drivername.startswith("postgresql"):
-        return {}
-    return {name: value for name, value in POSTGRESQL_TIMEOUTS.items() if name not in url.query}
-
-
 @contextlib.contextmanager
-def _schema_lock(url: sqlalchemy.URL) -> Iterator[None]:
-    # Optuna 5 creates the tables without a lock. When four processes opened a new SQLite or
-    # PostgreSQL database at once, one to three of them failed in each of six runs ("table already
-    # exists"), also with `load_if_exists`.
-    if url.drivername.startswith("postgresql"):
-        engine = sqlalchemy.create_engine(url, connect_args=_timeouts(url))
-        _limit_idle_transactions(engine)
-        try:
-            with _advisory_lock(engine, ADVISORY_LOCK_KEY):
-                yield
-        finally:
-            engine.dispose()
-    else:
-        with _file_lock(url, required=False):
-            yield
-
-
-def storage_lock(
-    storage: optuna.storages.BaseStorage, name: str
-) -> contextlib.AbstractContextManager[None]:
-    """Return the lock with this name, which excludes all processes and machines that use the
-    storage. It is released when its holder's process or connection ends.
-    """
-    engine = engine_of(storage)
-    if engine.name == "postgresql":
-        return _advisory_lock(engine, ADVISORY_LOCK_KEY + zlib.crc32(name.encode()))
-    return _file_lock(engine.url, required=True)
-
-
-@contextlib.contextmanager
-def _advisory_lock(engine: sqlalchemy.Engine, key: int) -> Iterator[None]:
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-        yield
-
-
-@contextlib.contextmanager
-def _file_lock(url: sqlalchemy.URL, *, required: bool) -> Iterator[None]:
-    """No lock is held for other databases, nor in a read-only folder unless it is `required`."""
+def _creation_lock(url: sqlalchemy.URL) -> Iterator[None]:
+    """Hold a lock beside a SQLite file, unless its folder is read-only."""
+    # Optuna 5 creates the tables without a lock. When four processes opened a new SQLite database
+    # at once, one to three of them failed in each of six runs ("table already exists").
     with contextlib.ExitStack() as stack:
-        try:
+        with contextlib.suppress(OSError):
             if url.drivername.startswith("sqlite") and url.database:
                 stack.enter_context(FileLock(f"{url.database}.lock"))
-        except OSError as error:
-            if required:
-                raise StorageError(
-                    f"The storage's lock must be writable; {url.database}.lock gave:"
-                    f" {error.strerror}. Check its permissions."
-                ) from error
         yield
 
 

@@ -1,7 +1,7 @@
-"""The record of a study, its creation, and the checks of a call that resumes or joins the study.
+"""The record of a study, its creation, and the checks of a call that resumes the study.
 
 The trials are in Optuna's storage alone. `study.json`, the record, and `search_space.json` in the
-study's folder are written once; the storage has a copy of both.
+study's folder are written once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import optuna
 
 from tuning import documents
-from tuning.atomic_io import read_json, write_json
+from tuning.atomic_io import write_json
 from tuning.commands import typed
 from tuning.config import StudyConfig, differences
 from tuning.data.folders import checksum_of_encoder
@@ -29,19 +29,15 @@ from tuning.documents import OMIT_DEFAULT, unstructure
 from tuning.errors import StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
-from tuning.study.coordinators import FIRST_COORDINATOR, has_begun, identify
 from tuning.study.samplers import make_pruner
 from tuning.study.storage import (
     hide_password,
     missing_file,
     open_storage,
-    storage_errors,
-    storage_lock,
 )
 
 REMEDY = "Put the file back as it was, or give the study another name (study)."
-# Attributes of a study in the storage: the contents of study.json and search_space.json.
-RECORD, SPACE = "record", "search_space"
+CREATED = "created"  # attribute of a study in the storage: `StudyRecord.created`
 # Names of the files of a data frame and of a space of a notebook or script, which contain a hash of
 # the content (`tuning.api.inputs.content_name`).
 WRITTEN_FILE = re.compile(r"\w+-[0-9a-f]+\.(parquet|py)")
@@ -119,16 +115,6 @@ def _present_place(place: str, folder: StudyDir) -> str:
     path = Path(place)
     here = (folder.path.parent / path.parent.name / path.name).absolute()
     return str(here) if WRITTEN_FILE.fullmatch(path.name) and here.is_file() else place
-
-
-def record_in_storage(values: object, name: str) -> StudyRecord:
-    try:
-        return documents.structure(values, StudyRecord)
-    except ValueError as error:
-        raise StudyError(
-            f"The record of study {name!r} in the storage must be as this program wrote it;"
-            f" {error}. Use the version that created the study, or start another study."
-        ) from error
 
 
 def refuse_differences(folder: StudyDir, requested: StudyIdentity) -> None:
@@ -228,7 +214,6 @@ def open_study(
     storage = open_storage(storage_url)
     with contextlib.ExitStack() as stack:
         stack.callback(storage.engine.dispose)  # a refused study leaves no connection open
-        stack.enter_context(storage_lock(storage, config.study))  # two machines may create it
         _refuse_incomplete(folder, storage)
         study = optuna.create_study(
             storage=storage,
@@ -261,38 +246,23 @@ def open_study(
             # leaves an entry without trials in the storage, which `_refuse_incomplete` accepts.
             write_json(folder.space_path, {**unstructure(space), "fingerprint": space.fingerprint})
             documents.write(folder.config_path, record)
-        _copy_to_storage(study, folder, space, storage_url=storage_url)
+        _describe(study, read_record(folder), space=space.name, storage_url=storage_url)
     return study
 
 
-def _copy_to_storage(
-    study: optuna.Study, folder: StudyDir, space: SearchSpace, *, storage_url: str
-) -> None:
-    """Copy the files of the study's folder to the storage, for machines that join the study."""
-    record = read_record(folder)
-    if RECORD not in study.user_attrs:
-        study.set_user_attr("space", f"{recorded_space(folder).name} {record.space_fingerprint}")
+def _describe(study: optuna.Study, record: StudyRecord, *, space: str, storage_url: str) -> None:
+    """Write into the storage which folder the study belongs to, and what other programs show."""
+    created = study.user_attrs.get(CREATED)
+    if created is None:
+        study.set_user_attr("space", f"{space} {record.space_fingerprint}")
         study.set_user_attr("data", f"{record.config.data.data} {record.data_fingerprint}")
-        study.set_user_attr(SPACE, read_json(folder.space_path))
-        # The record goes last: a machine can join as soon as the storage has it.
-        study.set_user_attr(RECORD, unstructure(record))
-        return
-    stored = record_in_storage(study.user_attrs[RECORD], folder.name)
-    if stored.created != record.created:
+        study.set_user_attr(CREATED, record.created)
+    elif created != record.created:
         raise StudyError(
-            f"A folder must belong to the study in the storage; {folder.path} was created"
-            f" {record.created}, the study {folder.name!r} in {hide_password(storage_url)}"
-            f" {stored.created}. Choose another folder (results), or another name"
-            " (study)."
+            f"A folder must belong to the study in the storage; that of {study.study_name!r} was"
+            f" created {record.created}, the study in {hide_password(storage_url)} {created}."
+            " Choose another folder (results), or another name (study)."
         )
-    # The machine that created the study may correct the file of its space. The others must then
-    # have the corrected file.
-    files = study.user_attrs[SPACE]
-    if (
-        identify(folder) == FIRST_COORDINATOR
-        and files.get("source_sha256", "") != space.source_sha256
-    ):
-        study.set_user_attr(SPACE, {**files, "source_sha256": space.source_sha256})
 
 
 def _refuse_incomplete(folder: StudyDir, storage: optuna.storages.RDBStorage) -> None:
@@ -307,70 +277,16 @@ def _refuse_incomplete(folder: StudyDir, storage: optuna.storages.RDBStorage) ->
             " contain it. Name its storage (storage), or give another name (study)."
         )
     if study_id is not None and not folder.config_path.exists():
-        if RECORD not in storage.get_study_user_attrs(study_id) and not storage.get_all_trials(
+        if CREATED not in storage.get_study_user_attrs(study_id) and not storage.get_all_trials(
             study_id, deepcopy=False
         ):
             return  # A process was killed while it created the study.
         raise StudyError(
             f"A study in the storage must have its folder; {folder.name!r} is in"
             f" {hide_password(storage.url)}, but {folder.config_path} is missing. Restore the"
-            " folder, or give join for a study of another machine, or another study. To queue the"
-            f" best configurations of another program's study, type `{typed('enqueue')}`."
+            " folder, or give another name (study). To queue the best configurations of another"
+            f" program's study, type `{typed('enqueue')}`."
         )
-
-
-def fetch_study(folder: StudyDir, *, storage_url: str, moved: Mapping[str, Any]) -> None:
-    """Create the folder of a study that another machine has created, from the copy in the storage.
-    Of a folder that has joined, only the copy of the search space is written again: the machine
-    that created the study may have corrected the file. `moved`: this machine's paths of the space
-    and of the data.
-    """
-    is_known = folder.config_path.exists()
-    if is_known and identify(folder) == FIRST_COORDINATOR:
-        return
-    if missing := missing_file(storage_url):
-        raise StudyError(
-            f"A study to join must be in the storage; the file {missing} does not exist."
-        )
-    storage = open_storage(storage_url)
-    try:
-        with storage_errors(storage_url):
-            attributes = _files_in_storage(storage, folder.name)
-            stored = record_in_storage(attributes[RECORD], folder.name)
-            if is_known and read_record(folder).created != stored.created:
-                return  # `open_study` refuses a study of another machine.
-            own = identify(folder, joins=True)
-            write_json(folder.space_path, attributes[SPACE])
-            if is_known and has_begun(attributes, own):
-                return
-            here = replace(
-                stored.config,
-                space=moved.get("space", stored.config.space),
-                data=replace(stored.config.data, **moved.get("data", {})),
-            )
-            # Keys that a newer version has written stay in the record.
-            write_json(folder.config_path, {**attributes[RECORD], "config": unstructure(here)})
-    finally:
-        storage.engine.dispose()
-
-
-def _files_in_storage(storage: optuna.storages.RDBStorage, name: str) -> Mapping[str, Any]:
-    names = [study.study_name for study in storage.get_all_studies()]
-    if name not in names:
-        contents = f"it contains {', '.join(sorted(names))}" if names else "it contains none"
-        raise StudyError(
-            f"A study to join must be in the storage; {name!r} is not in"
-            f" {hide_password(storage.url)}, {contents}."
-        )
-    number = storage.get_study_id_from_name(name)
-    attributes: Mapping[str, Any] = storage.get_study_user_attrs(number)
-    if RECORD not in attributes:
-        raise StudyError(
-            f"A study to join must have its settings in the storage; {name!r} has none: another"
-            " process is still creating it (wait a moment), or another program did (choose another"
-            " study)."
-        )
-    return attributes
 
 
 def load_study(folder: StudyDir, *, storage_url: str) -> optuna.Study:

@@ -20,7 +20,7 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 # Attributes that a duplicate does not take over from the trial of the same configuration.
 OWN_ATTRIBUTES = (
     *("baseline", "starting_point", "linear_ngrams", "n_lost", "n_deaths", "furthest_epoch"),
-    *("seconds", "n_tokens", "paused", "coordinator", "retry_of"),
+    *("seconds", "n_tokens", "paused", "retry_of"),
 )
 
 
@@ -47,11 +47,10 @@ class TrialAttributes(TypedDict, total=False):
         n_folds: number of folds of the study. A step is then a fold, and `n_epochs` and
             `furthest_epoch` count folds.
         n_fold_epochs: number of trained epochs of all folds.
-        coordinator: name of the coordinator that asked for the trial.
         retry_of: number of the failed trial whose values the trial has.
         n_lost: number of earlier trials with these values whose worker was lost.
-        n_deaths: number of deaths of coordinators since the configuration last trained a further
-            epoch.
+        n_deaths: number of deaths of the search's process since the configuration last trained a
+            further epoch.
         furthest_epoch: last epoch that any try of the configuration has trained.
         imported: source of the configuration.
     """
@@ -77,7 +76,6 @@ class TrialAttributes(TypedDict, total=False):
     parts_per_epoch: int
     n_folds: int
     n_fold_epochs: float
-    coordinator: str
     retry_of: int
     n_lost: int
     n_deaths: int

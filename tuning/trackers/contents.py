@@ -39,7 +39,7 @@ N_DIGITS = 8
 # Attributes of a trial that are words, and attributes that are numbers known at its end.
 WORDS = (
     *("reason", "baseline", "starting_point", "linear_ngrams"),
-    *("same_as", "retry_of", "coordinator"),
+    *("same_as", "retry_of"),
 )
 NUMBERS = ("n_parameters", "latency_ms", "peak_memory_mb", "n_tokens", "n_epochs", "best_epoch")
 

@@ -97,7 +97,7 @@ def open_splits(folder: str) -> Splits:
 
 
 def run(connection: Connection, settings: WorkerSettings) -> None:
-    # Slurm sends SIGTERM to all processes of a job. Only the coordinator reacts to the signal.
+    # A job scheduler may send SIGTERM to all processes of a job. Only the coordinator reacts to it.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _log_to(settings.log_path)
     prepare(settings)
