@@ -101,17 +101,6 @@ def available_gpus() -> int:
     return min(n_gpus, len([name for name in names if name]))
 
 
-def has_bfloat16() -> bool:
-    """Return whether the processor has instructions for products of bfloat16 numbers (AVX512_BF16
-    or AMX). False on systems other than Linux, which are not examined.
-    """
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        flags = next((line.split() for line in lines if line.startswith("flags")), [])
-        return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
-    return False
-
-
 def return_memory() -> None:
     """Return the memory that previous trainings have freed to the system."""
     # Without this call a process would keep 40 MB after 200 trials. Only glibc has `malloc_trim`.

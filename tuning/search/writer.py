@@ -212,7 +212,6 @@ class StudyWriter:
             "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
             "n_parameters": result.n_parameters,
             "n_fused_layers": result.n_fused_layers,
-            "in_bfloat16": result.in_bfloat16,
             "n_tokens": result.n_tokens,
             "peak_memory_mb": round(result.peak_memory_mb),
             "seed": self.config.seed,

@@ -61,7 +61,6 @@ class TrialAttributes(TypedDict, total=False):
     n_parameters: int
     latency_ms: float
     n_fused_layers: int
-    in_bfloat16: bool
     n_tokens: int
     peak_memory_mb: int
     seed: int

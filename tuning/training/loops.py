@@ -22,7 +22,6 @@ from tuning.hardware import memory_left
 from tuning.inputs.contract import Rows
 from tuning.inputs.kinds import IDS, TEXTS, kind_of
 from tuning.kernels.fuse import fused
-from tuning.kernels.products import fast_products
 from tuning.outcomes import FailureReason
 from tuning.spaces.files import run_user_code
 from tuning.spaces.loading import check_declared, has_own_fit
@@ -69,9 +68,6 @@ def train_epochs(
         # The vectorization of a model of texts decides where the padding is.
         if not takes_texts:
             built.result.n_fused_layers = stack.enter_context(fused(built.model))
-        if train.view.is_grouped:
-            record = functools.partial(setattr, built.result, "in_bfloat16", True)
-            stack.enter_context(fast_products(built.model, on_bfloat16=record))
         for name, part in train.view.inputs.items():
             if kind_of(name) is IDS and not has_fit:
                 is_packed = stack.enter_context(without_padding(built.model, part.lengths))

@@ -117,7 +117,6 @@ class FitResult:
         paused: whether a checkpoint of the training was saved, from which it can be resumed.
         latency_ms: latency of a single review; None if it was not measured.
         n_fused_layers: number of layers that ran with this package's kernels.
-        in_bfloat16: whether the matrix products of the training were rounded to bfloat16.
         n_tokens: number of tokens in all epochs, without padding.
         seconds: wall time by phase: "build", "view", "first_step" (tracing), "train", "evaluate",
             and "idle" (waiting for the coordinator).
@@ -134,7 +133,6 @@ class FitResult:
     n_parameters: int = 0
     latency_ms: float | None = None
     n_fused_layers: int = 0
-    in_bfloat16: bool = False
     n_tokens: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0
