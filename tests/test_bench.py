@@ -31,7 +31,6 @@ from tests.paths import ROOT
 from tuning.config import DataConfig
 from tuning.data.splits import SplitReviews
 from tuning.errors import ArgumentError, DataError
-from tuning.study.samplers import N_RANDOM
 from tuning.study.summary import Summary
 
 FREE = Calibration(1.0, 1.0)
@@ -363,8 +362,8 @@ def check_throughput(values: dict[str, Any]) -> None:
 
 def check_samplers(values: dict[str, Any]) -> None:
     regrets = {name: case["regret"] for name, case in values["cases"]["flat"].items()}
-    assert regrets["auto"][: N_RANDOM + 1] == regrets["random"][: N_RANDOM + 1]
-    assert len(regrets["auto"]) == 50
+    assert regrets["tpe"][:10] == regrets["random"][:10]  # Optuna's start-up is random.
+    assert len(regrets["tpe"]) == 50
 
 
 PACKAGES = {

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 else:  # The command line reads annotations, takes texts, and must not import pandas.
     Rows = ColumnNames = str | None
 
-SAMPLERS = ("auto", "tpe", "random", "cmaes", "grid", "qmc")
-PRUNERS = ("asha", "hyperband", "median", "none")
+SAMPLERS = ("tpe", "random", "cmaes", "grid", "qmc", "gp")
+PRUNERS = ("asha", "hyperband", "successive_halving", "median", "none")
 POOLS = ("process", "ray")
 DEFAULT_TRIALS = 20
 MAX_TRIALS = 1_000_000  # number of trials of a search that only its duration limits
@@ -441,6 +441,7 @@ class StudyConfig:
     `costs` are minimized beside the metric. A study with costs has a Pareto front, and prunes no
     trial: a trial with a worse metric may still be on the front. A trial whose model has more than
     `max_parameters`, or a latency above `max_latency_ms` for a single text, can't be the best.
+    `sampler` and `pruner` are words, or the class names of objects that a user has passed.
     `preset`, `vocab_size` and `sequence_length` are the values of the hyperparameters of these
     names, or None if the search space decides them. `resplit`: whether each seed of a confirmation
     draws training and validation rows of its own; None for studies of earlier versions, which have
@@ -457,7 +458,7 @@ class StudyConfig:
     costs: tuple[str, ...] = ()
     max_parameters: int | None = None
     max_latency_ms: float | None = None
-    sampler: str = "auto"
+    sampler: str = "tpe"
     pruner: str = "asha"
     seed: int = 0
     preset: str | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -472,8 +473,6 @@ class StudyConfig:
         objectives = objectives_of(self.data.kind)
         object.__setattr__(self, "metric", self.metric or objectives[0])
         self._check_metric(objectives)
-        check_name("sampler", self.sampler, SAMPLERS)
-        check_name("pruner", self.pruner, PRUNERS)
         if not 0 <= self.seed < 2**31:
             raise ArgumentError(f"seed must lie in 0..{2**31 - 1}; received {self.seed}.")
         if self.preset == "":  # The path "" would be the working directory.
@@ -511,10 +510,10 @@ class StudyConfig:
                 f"pruner must be none in a study of several objectives; received {self.pruner!r}."
             )
         # Optuna's CmaEsSampler refuses a study of several objectives.
-        if self.costs and self.sampler == "cmaes":
+        if self.costs and self.sampler in ("cmaes", "CmaEsSampler"):
             raise ArgumentError(
-                "sampler must be auto, tpe, random, grid or qmc in a study of several objectives;"
-                " received 'cmaes'."
+                "sampler must be tpe, random, grid, qmc or gp in a study of several objectives;"
+                f" received {self.sampler!r}."
             )
 
     @property

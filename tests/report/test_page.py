@@ -16,7 +16,7 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FixedTrial, TrialState, create_trial
 
 import tuning
 from tests.browser import Browser
@@ -39,7 +39,7 @@ from tuning.report.sentences import verdict
 from tuning.report.tables import NO_FLAGS, best_rows, record_rows, trial_rows, trials_table
 from tuning.results import ResultsDir
 from tuning.search.tune import Budget, Outcome
-from tuning.spaces.hyperparameters import distributions, suggest
+from tuning.spaces.hyperparameters import suggest
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter
 from tuning.study.budget import TOTAL_SECONDS
@@ -120,13 +120,14 @@ def advice_on(
 ) -> list[Advice]:
     """Return the advice on a range after trials of which each is better than the one before."""
     study = optuna.create_study(direction="maximize")
-    of_item = distributions([item])
+    fixed = FixedTrial({item.name: item.default})
+    suggest(fixed, [item])
     for number, params in enumerate(trials):
         study.add_trial(
             create_trial(
                 value=number / 10,
                 params=params,
-                distributions=of_item,
+                distributions=fixed.distributions,
                 user_attrs=attributes if number == len(trials) - 1 else {},
             )
         )

@@ -1,4 +1,4 @@
-"""KerasTuner's hyperparameters as Optuna's distributions: the mapping in both directions, grids and
+"""KerasTuner's hyperparameters as Optuna's distributions: the mapping in both directions, and
 JSON.
 """
 
@@ -23,7 +23,6 @@ from tuning.errors import SpaceError
 from tuning.spaces.hyperparameters import (
     declared,
     from_params,
-    grid,
     key,
     optuna_names,
     replay,
@@ -174,59 +173,6 @@ def test_declared_refuses_a_name_with_two_ranges_active_at_once(only_for: tuple[
 def test_from_params_names_the_missing_parameter() -> None:
     with pytest.raises(SpaceError, match=r"must contain 'units\[cell=lstm\]'; it has cell\."):
         from_params({"cell": "lstm"}, space_of(cells))
-
-
-def test_grid_holds_each_steps_and_choices() -> None:
-    space = space_of(
-        lambda hp: (
-            hp.Int("length", 10, 43, step=10),
-            hp.Int("layers", 1, 3),
-            hp.Float("dropout", 0, 0.5, step=0.25),
-            hp.Int("batch_size", 32, 128, step=2, sampling="log"),
-            hp.Choice("cell", ["lstm", "gru"]),
-            hp.Boolean("masked"),
-            hp.Fixed("n_classes", 2),
-        )
-    )
-    assert grid(space) == {
-        "length": [10, 20, 30, 40],
-        "layers": [1, 2, 3],
-        "dropout": [0.0, 0.25, 0.5],
-        "batch_size": [32, 64, 128],
-        "cell": ["lstm", "gru"],
-        "masked": [False, True],
-    }
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "step"), [(0.0, 0.3, 0.1), (0.1, 0.7, 0.2), (0.0, 0.5, 0.05)]
-)
-def test_grid_points_are_legal(low: float, high: float, step: float) -> None:
-    item = hyperparameter_of(lambda hp: hp.Float("a", low, high, step=step))
-    points = grid((item,))["a"]
-    assert [point for point in points if not item.is_legal(point)] == []
-    assert points[-1] == high
-
-
-@pytest.mark.parametrize(
-    ("declare", "why"),
-    [
-        (lambda hp: hp.Float("a", 0, 1), "'a'; it is 0 to 1"),
-        (lambda hp: hp.Int("a", 1, 100, sampling="log"), "'a'; it is 1 to 100, log"),
-        (cells, r"'units\[cell=lstm\]'; it is conditional"),
-    ],
-    ids=["float", "int_log", "conditional"],
-)
-def test_grid_refuses(declare: Callable[[HP], object], why: str) -> None:
-    with pytest.raises(SpaceError, match=why):
-        grid(space_of(declare))
-
-
-def test_grid_refuses_more_points_than_the_limit() -> None:
-    assert len(grid(space_of(lambda hp: (hp.Int("a", 1, 1000), hp.Int("b", 1, 100))))) == 2
-    larger = space_of(lambda hp: (hp.Int("a", 1, 1001), hp.Int("b", 1, 100)))
-    with pytest.raises(SpaceError, match="at most 100000 points; this one has 100100"):
-        grid(larger)
 
 
 Declaration = tuple[str, str, tuple[Any, ...], dict[str, Any], tuple[str, ...]]

@@ -81,17 +81,6 @@ def test_trial_is_written_read_and_failed_once(study: optuna.Study) -> None:
         optuna_internals.fail_trial(trial)
 
 
-def test_tpe_sees_the_trials_of_a_view(study: optuna.Study) -> None:
-    """`Study._get_trials`: the sampler infers its search space from the trials that it reads."""
-    other = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    other.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
-    view = optuna_internals.view_of(study, other.trials)
-    sampler = optuna.samplers.TPESampler(multivariate=True)
-    space = sampler.infer_relative_search_space(view, other.trials[0])
-    assert space.keys() == {"x"} and study.trials == []
-    assert view.study_name == "s"  # all else is the study's
-
-
 def test_parameters_of_a_queued_trial(study: optuna.Study) -> None:
     """The system attribute "fixed_params"."""
     study.ask()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import optuna
     import pandas as pd
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
 
     from tuning.api.study import Study
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     ClassWeight: TypeAlias = str | Mapping[Any, float] | None
     Costs: TypeAlias = str | Mapping[str, float] | None
     Objectives: TypeAlias = str | Sequence[str] | None
+    SamplerOption: TypeAlias = str | BaseSampler | None
+    PrunerOption: TypeAlias = str | BasePruner | None
     WorkersOption: TypeAlias = int | Workers | None
     LimitsOption: TypeAlias = Limits | None
     Configurations: TypeAlias = (
@@ -44,6 +48,7 @@ else:
     # The command line reads annotations. It takes a text where Python also takes an object, and a
     # flag for each field of a group. It must not import pandas.
     SpaceSource = ClassWeight = Costs = Objectives = Configurations = str | None
+    SamplerOption = PrunerOption = str | None
     SpaceSources = str
     DataSource = Annotated[Data | None, Parameter(name="*")]
     WorkersOption = Annotated[Workers | None, Parameter(name="*")]

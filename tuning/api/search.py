@@ -13,7 +13,9 @@ from tuning.api.parameters import (
     DataSource,
     LimitsOption,
     Objectives,
+    PrunerOption,
     ResultsFolder,
+    SamplerOption,
     SpaceSource,
     StorageURL,
     Trackers,
@@ -59,8 +61,8 @@ def tune(
     objectives: Objectives = None,
     max_parameters: int | None = None,
     max_latency_ms: float | None = None,
-    sampler: str | None = None,
-    pruner: str | None = None,
+    sampler: SamplerOption = None,
+    pruner: PrunerOption = None,
     seed: int | None = None,
     workers: WorkersOption = None,
     limits: LimitsOption = None,
@@ -116,9 +118,10 @@ def tune(
             (default: no limit).
         max_latency_ms: maximum latency of a model for a single text, in milliseconds; slower models
             are not trained (default: no limit).
-        sampler: sampler, one of auto, tpe, random, cmaes, grid, qmc (default auto).
-        pruner: pruner, one of asha, hyperband, median,
-            none (default: asha, or none with several objectives).
+        sampler: sampler, one of tpe, random, cmaes, grid, qmc, gp, in Python also an object of
+            `optuna.samplers.BaseSampler` (default tpe).
+        pruner: pruner, one of asha, hyperband, successive_halving, median, none, in Python also an
+            object of `optuna.pruners.BasePruner` (default: asha, or none with several objectives).
         seed: random seed of the data split, the sampler and each training: an integer, 0 or more
             (default 0).
         workers: number of training processes, or in Python `Workers(...)` (default: one for each
@@ -162,6 +165,7 @@ def tune(
 
     import_optuna()
     from tuning.search import tune as searching
+    from tuning.study.samplers import name_of_pruner, name_of_sampler
 
     # A study with a value for `min_texts` has one split (docs/search.md).
     usual_folds = AUTO if min_texts is None else None
@@ -182,13 +186,16 @@ def tune(
     # An existing study has a space of its own.
     if space is None and not folder.config_path.exists():
         space = usual
-    settings = given(metric=metric, sampler=sampler, pruner=pruner, seed=seed)
+    names = given(
+        sampler=sampler and name_of_sampler(sampler), pruner=pruner and name_of_pruner(pruner)
+    )
+    settings = given(metric=metric, seed=seed, **names)
     settings |= given(max_parameters=max_parameters, max_latency_ms=max_latency_ms)
     settings |= given(vocab_size=vocab_size, sequence_length=sequence_length, resplit=resplit)
     train = given(epochs=epochs, class_weight=class_weight)
     settings |= given(preset=preset and preset_place(preset), train=train or None)
     if objectives is not None:
-        settings |= _objective_settings(objectives, metric=metric, pruner=pruner)
+        settings |= _objective_settings(objectives, metric=metric, pruner=names.get("pruner"))
     settings |= given(
         data=source.write(folder) or None, space=space and cells.space_place(space, folder)
     )
@@ -203,6 +210,8 @@ def tune(
             limits=limits,
             keep_going=keep_going,
             confirms=confirm,
+            sampler=None if isinstance(sampler, str) else sampler,
+            pruner=None if isinstance(pruner, str) else pruner,
             subscribers=subscribers,
         )
     if not outcome.is_complete:

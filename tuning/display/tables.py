@@ -48,7 +48,7 @@ def print_outcome(outcome: Outcome, card: DataCard, confirmation: Confirmation |
         SearchEnd.TIMEOUT: "The time limit is reached"
         + ("." if outcome.n_trials == MAX_TRIALS else f"; {repeated()} continues the search."),
         SearchEnd.INTERRUPTED: f"Interrupted; {repeated()} continues the search.",
-        SearchEnd.EXHAUSTED: "Every point of the grid has been tried.",
+        SearchEnd.EXHAUSTED: "The sampler has proposed all of its configurations.",
     }[outcome.ended]
     print_texts(ended)
     if summary.best is not None:

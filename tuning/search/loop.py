@@ -236,7 +236,7 @@ class Search:
 
     def _report(self, opened: OpenTrial, epoch: Epoch) -> None:
         value = epoch.metrics[self._config.metric]
-        optuna_prunes = self._config.pruner in ("hyperband", "median")
+        optuna_prunes = self._config.pruner not in ("asha", "none")
         prune = optuna_prunes and self._write_epoch(opened, epoch)
         if opened.stop is not StopReason.FINISHED_ELSEWHERE:
             self._open.record(opened.trial, epoch.number, value)
@@ -271,7 +271,7 @@ class Search:
         left = seconds_left(
             self._writer.summary.trials,
             n_running=len(self._dispatcher.running),
-            n_new=self._proposals.n_new(self._n_wanted()),
+            n_new=0 if self._proposals.is_exhausted else max(self._n_wanted(), 0),
             n_workers=len(self._session.pool.workers),
         )
         if self._deadline is not None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from tuning.config import SAMPLERS
 from tuning.search import linear_model
 from tuning.search.open_trials import OpenTrial
 from tuning.search.writer import DEATH_LIMIT, StudyWriter, is_unproven
@@ -22,7 +23,7 @@ from tuning.study.optuna_internals import (
     read_trial,
     storage_of,
 )
-from tuning.study.samplers import grid_points, make_sampler, next_draw_index
+from tuning.study.samplers import derive_seed, make_sampler
 from tuning.study.trials import attributes_of, is_at_work
 
 logger = logging.getLogger(__name__)
@@ -31,9 +32,6 @@ logger = logging.getLogger(__name__)
 class Proposals:
     def __init__(self, writer: StudyWriter) -> None:
         self._writer, self._config, self._space = writer, writer.config, writer.space
-        is_grid = self._config.sampler == "grid"
-        self._grid = grid_points(self._space, seed=self._config.seed) if is_grid else []
-        self._has_no_point = False
         points = enumerate(self._space.starting_points, start=1)
         self._starting_points = dict(
             sorted(points, key=lambda point: point[0] not in self._space.linear_points)
@@ -41,17 +39,11 @@ class Proposals:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether all points of a grid have a trial, and no failed point is queued again."""
-        return self._has_no_point and not self._writer.summary.counts["waiting"]
-
-    def n_new(self, n_wanted: int) -> int:
-        if self._config.sampler == "grid":  # It may have fewer points than the wanted trials.
-            n_wanted = min(n_wanted, len(self._grid) - self._writer.summary.n_taken)
-        return max(n_wanted, 0)
+        """Whether the sampler has proposed all configurations, and none is queued again."""
+        return self._writer.is_exhausted and not self._writer.summary.counts["waiting"]
 
     def ask(self, *, n_trials: int) -> OpenTrial | None:
-        """Return the next trial; None where no slot of the study's `n_trials` is free, or all
-        points of a grid have a trial (`is_exhausted`).
+        """Return the next trial; None where no slot of the study's `n_trials` is free.
 
         The result is also None while another trial must train alone, because
         processes died too often while they trained its configuration, and while the next trial
@@ -66,16 +58,12 @@ class Proposals:
         is_queued = summary.counts["waiting"] > 0 or self._queue_starting_point(trials)
         if is_queued is None:
             return None
-        if self._config.sampler == "grid" and not is_queued:
-            is_queued = self._queue_grid_point(trials)
-            if not is_queued:
-                return None
         trial_id = claim_trial(writer.study, any_waiting=is_queued)
         storage = storage_of(writer.study)
         for name in ("parts_per_epoch", "n_folds"):
             if (n := getattr(self._config.train, name)) > 1:
                 storage.set_trial_user_attr(trial_id, name, n)
-        opened = self._draw(trial_id, trials)
+        opened = self._draw(trial_id)
         writer.reread(opened)
         opened.storage_seconds = time.perf_counter() - started
         return opened
@@ -111,14 +99,6 @@ class Proposals:
             return True
         return None if must_wait else False
 
-    def _queue_grid_point(self, trials: Sequence[FrozenTrial]) -> bool:
-        seen = [params for t in trials for params in (t.params, fixed_params_of(t))]
-        point = next((point for point in self._grid if point not in seen), None)
-        self._has_no_point = point is None
-        if point is not None:
-            self._writer.study.enqueue_trial(point)
-        return point is not None
-
     def _must_wait(self) -> bool:
         """Return whether a running trial, or the next queued trial, is on its last try and must
         train alone. Until that trial trains a further epoch, a death of this process can then have
@@ -136,17 +116,13 @@ class Proposals:
         own = (trials[opened.number] for opened in running)
         return any(_is_on_last_try(trial) and is_unproven(trial) for trial in own)
 
-    def _draw(self, trial_id: int, trials: Sequence[FrozenTrial]) -> OpenTrial:
-        study = self._writer.study
-        study.sampler = make_sampler(
-            self._config.sampler,
-            space=self._space,
-            seed=self._config.seed,
-            draw_index=next_draw_index(trials),
-            trials=trials,
-            metric=self._config.metric,
-            n_objectives=len(self._config.directions),
-        )
+    def _draw(self, trial_id: int) -> OpenTrial:
+        study, seed = self._writer.study, self._config.seed
+        if self._config.sampler in SAMPLERS:  # Else the study has the user's object.
+            number = storage_of(study).get_trial_number_from_id(trial_id)
+            study.sampler = make_sampler(
+                self._config.sampler, seed=derive_seed(seed, number), study_seed=seed
+            )
         trial = Trial(study, trial_id)
         try:
             return OpenTrial(trial, suggest(trial, self._space.hyperparameters))

@@ -49,7 +49,7 @@ from tuning.study.budget import (
 )
 from tuning.study.lock import study_lock
 from tuning.study.prepare import require_fitting
-from tuning.study.samplers import grid_points
+from tuning.study.samplers import require_finite, require_objects
 from tuning.study.storage import close_study, storage_errors
 from tuning.study.study import (
     open_study,
@@ -97,11 +97,14 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
     limits: Limits | None = None,
     keep_going: bool = False,
     confirms: bool = False,
+    sampler: optuna.samplers.BaseSampler | None = None,
+    pruner: optuna.pruners.BasePruner | None = None,
     subscribers: Sequence[Subscriber] = (),
 ) -> Outcome:
     """Search until the budget is used.
 
     Args:
+        sampler, pruner: the objects that a user has passed, whose class names are in `config`.
         keep_going: a bug in the search space fails its trial and does not stop the study.
         confirms: after the search, train the best trials on fresh seeds with the same workers.
     """
@@ -116,18 +119,25 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
 
     def check(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> None:
         if config.sampler == "grid":
-            grid_points(space, seed=config.seed)  # An endless grid is refused.
+            require_finite(space.hyperparameters)
         require_fitting(config, corpus, space)
 
     def open_or_create(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> optuna.Study:
         return open_study(
-            results, config, space, data_fingerprint=corpus.fingerprint, storage_url=storage_url
+            results,
+            config,
+            space,
+            data_fingerprint=corpus.fingerprint,
+            storage_url=storage_url,
+            sampler=sampler,
+            pruner=pruner,
         )
 
     with study_lock(folder), storage_errors(storage_url):
         if folder.config_path.exists():
             require_same_encoders(read_record(folder), doing=f"Study {folder.name!r}")
             refuse_other_settings(folder, config)
+        require_objects(config, sampler=sampler, pruner=pruner)
         with (
             open_session(
                 config,

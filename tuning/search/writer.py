@@ -35,16 +35,21 @@ RETRIED = (FailureReason.INTERRUPTED, FailureReason.TIMEOUT, *LOST_REASONS, Fail
 # Number of deaths after which a configuration is dropped. A coordinator may also die because the
 # power fails, so the last try of a configuration trains alone.
 DEATH_LIMIT = 3
+# Attribute of a study in which each configuration of the grid has a trial.
+EXHAUSTED = "exhausted"
 
 
 class StudyWriter:
-    """`summary`: the study after the last read or change."""
+    """`summary`: the study after the last read or change. `is_exhausted`: whether the sampler has
+    proposed all configurations.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.study, self.config, self.space = session.study, session.config, session.space
         self.folder = session.folder
         self.summary: Summary = summarize(self.study, metric=self.config.metric)
+        self.is_exhausted = bool(self.study.user_attrs.get(EXHAUSTED))
 
     def refresh(self) -> None:
         self.summary = summarize(self.study, metric=self.config.metric)
@@ -196,6 +201,14 @@ class StudyWriter:
     ) -> None:
         try:
             self.study.tell(opened.trial, values, state=state)
+        except RuntimeError as error:
+            # A sampler that has proposed all configurations calls `Study.stop`, which Optuna
+            # refuses outside `Study.optimize`. The trial has been told.
+            if "Study.stop" not in str(error):
+                raise
+            self.is_exhausted = True
+            if self.config.sampler == "grid":
+                self.study.set_user_attr(EXHAUSTED, True)
         except ValueError as error:  # Optuna raises it for wrong values too.
             if not read_trial(opened.trial).state.is_finished():
                 raise

@@ -25,11 +25,6 @@ from tuning.spaces.ranges import ROUNDING, Hyperparameter, Value, Values
 if TYPE_CHECKING:
     import keras_tuner
     import optuna
-    from optuna.distributions import BaseDistribution
-
-
-# Maximum number of configurations of a grid.
-MAX_GRID_POINTS = 100_000
 
 
 def declared(hp: keras_tuner.HyperParameters) -> tuple[Hyperparameter, ...]:
@@ -182,27 +177,6 @@ def _suggest_value(trial: optuna.trial.BaseTrial, item: Hyperparameter, name: st
     return trial.suggest_float(name, item.low, item.high, step=item.step, log=item.log)
 
 
-def distributions(space: Sequence[Hyperparameter]) -> dict[str, BaseDistribution]:
-    """Return Optuna's distribution of each parameter with several values, over all conditions."""
-    import optuna
-
-    searched = [
-        (item, name)
-        for item, name in zip(space, optuna_names(space), strict=True)
-        if item.kind != "fixed"
-    ]
-    # A `FixedTrial` records the distribution of each suggestion, also of hyperparameters that
-    # exclude each other, so the conversion to Optuna is written once.
-    trial = optuna.trial.FixedTrial({name: item.default for item, name in searched})
-    for item, name in searched:
-        _suggest_value(trial, item, name)
-    return {
-        name: distribution
-        for name, distribution in trial.distributions.items()
-        if not distribution.single()
-    }
-
-
 def defaults(space: Sequence[Hyperparameter]) -> Values:
     """Return the baseline: each active hyperparameter at its default."""
     return active_values(space, lambda item, _: item.default)
@@ -229,45 +203,6 @@ def from_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) ->
         return params[name]
 
     return active_values(space, value_of)
-
-
-def active_params(params: Mapping[str, Value], space: Sequence[Hyperparameter]) -> Values:
-    """Return the parameters that a trial with these `params` would have. Parameters with a single
-    value may be missing.
-    """
-    names = optuna_names(space)
-    defaults = {name: item.default for item, name in zip(space, names, strict=True)}
-    return to_params(from_params({**defaults, **params}, space), space)
-
-
-def grid(space: Sequence[Hyperparameter]) -> dict[str, list[Value]]:
-    """Return all values of each searched hyperparameter, for `optuna.samplers.GridSampler`."""
-    points: dict[str, list[Value]] = {}
-    size = 1
-    for item, name in zip(space, optuna_names(space), strict=True):
-        if item.kind == "fixed":
-            continue
-        if item.conditions or (not item.choices and (item.step is None or item.log)):
-            reason = "it is conditional" if item.conditions else f"it is {item.range_text()}"
-            raise SpaceError(
-                f"The grid sampler needs a choice or a range with step= for {name!r}; {reason}. Use"
-                " sampler qmc or tpe."
-            )
-        points[name] = list(item.choices) or _steps(item)
-        size *= len(points[name])
-    if size > MAX_GRID_POINTS:
-        raise SpaceError(
-            f"A grid must have at most {MAX_GRID_POINTS} points; this one has {size}. Use larger"
-            " steps or sampler qmc."
-        )
-    return points
-
-
-def _steps(item: Hyperparameter) -> list[Value]:
-    assert item.low is not None and item.high is not None and item.step  # checked by `grid`
-    n_steps = round((item.high - item.low) / item.step)
-    values = [_rounded(item.low + i * item.step) for i in range(n_steps + 1)]
-    return [int(v) for v in values] if item.kind == "int" else list(values)
 
 
 def replay(values: Mapping[str, Value]) -> keras_tuner.HyperParameters:

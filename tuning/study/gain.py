@@ -24,9 +24,8 @@ from tuning.study.trials import (
 )
 
 N_MORE = 10
-# Minimum number of drawn trials for an estimate, and for the end of a search. The first draws are
-# random: 6 of the sampler "auto", and those before trial 10 of "tpe". docs/search.md has the
-# measurements.
+# Minimum number of drawn trials for an estimate, and for the end of a search. TPE draws at
+# random until ten trials have ended. docs/search.md has the measurements.
 MIN_DRAWN, MIN_DRAWN_OF_END = 10, 20
 N_BEST = 5  # number of the best trials whose epochs are compared
 

@@ -15,8 +15,7 @@ not used: one process writes a study, under a lock. Optuna 5.0:
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from typing import Any, cast
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -82,23 +81,3 @@ def fixed_params_of(trial: FrozenTrial) -> dict[str, Any]:
     # The public `params` of a queued trial are empty until it has drawn its values.
     params: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
     return params
-
-
-def view_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
-    """Return a study from which samplers read these trials in place of its own."""
-    # Samplers have no public argument for the trials that they fit, and a copy of the study would
-    # write to a storage.
-    return cast("optuna.Study", _StudyView(study, trials))
-
-
-class _StudyView:
-    def __init__(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-        self._study, self._trials = study, trials
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    def _get_trials(
-        self, deepcopy: bool, states: Container[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        return [t for t in self._trials if states is None or t.state in states]

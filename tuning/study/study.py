@@ -204,7 +204,10 @@ def open_study(
     *,
     data_fingerprint: str,
     storage_url: str,
+    sampler: optuna.samplers.BaseSampler | None = None,
+    pruner: optuna.pruners.BasePruner | None = None,
 ) -> optuna.Study:
+    """`sampler`, `pruner`: objects that a user has passed, in place of the words of `config`."""
     folder = results.study(config.study)
     now = StudyIdentity(
         config=config, data_fingerprint=data_fingerprint, space_fingerprint=space.fingerprint
@@ -220,7 +223,8 @@ def open_study(
             study_name=config.study,
             directions=config.directions,
             load_if_exists=True,
-            pruner=make_pruner(config.pruner, config.train),
+            sampler=sampler,
+            pruner=make_pruner(pruner or config.pruner, config.train),
         )
         stored = [direction.name.lower() for direction in study.directions]
         if stored != config.directions:  # Optuna ignores the directions of an existing study.
