@@ -234,7 +234,7 @@ def test_other_settings_than_before_are_refused_before_a_search(
     assert len(searches.calls) == 2
 
 
-def test_frame_and_hypermodels_become_files(
+def test_frame_becomes_a_file_and_hypermodels_are_named(
     searches: Searches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tune(config: StudyConfig, *_: Any, **__: Any) -> Any:
@@ -244,9 +244,7 @@ def test_frame_and_hypermodels_become_files(
     monkeypatch.setattr(searching, "tune", tune)
     reviews = make_reviews(80).rename(columns={"review_body": "body"})
     comparison = tuning.compare([small, Large, "ngrams"], Data(reviews, text_column="body"))
-    paths = [Path(config.space) for config in searches.configs[:2]]
-    assert [path.name.rpartition("-")[0] for path in paths] == ["small", "Large"]
-    assert all(path.exists() and path.parent.name == comparison.name for path in paths)
+    assert [config.space for config in searches.configs[:2]] == ["python:small", "python:Large"]
     data = searches.configs[0].data
     assert data.text_column == "body"
     assert len(pd.read_parquet(data.data)) == 80
@@ -260,7 +258,7 @@ def test_frame_and_hypermodels_become_files(
         ({"spaces": ["ngrams"]}, ArgumentError, ["spaces must name 2 search spaces or more"]),
         ({"spaces": ["ngrams", "ngrams"]}, ArgumentError, ["spaces must name", "'ngrams' twice"]),
         ({"spaces": ["ngrams", "none"]}, SpaceError, ["none"]),
-        ({"spaces": ["ngrams", 7]}, SpaceError, ["a class or a function build(hp)", "received 7"]),
+        ({"spaces": ["ngrams", 7]}, SpaceError, ["or a function build(hp)", "received 7"]),
         ({"minutes": -1}, ArgumentError, ["minutes must be more than 0", "-1"]),
         ({"spaces": small}, ArgumentError, ["spaces must be a list", "function small"]),
         ({"workers": 0}, ArgumentError, ["workers must be a number from 1", "0"]),

@@ -27,6 +27,7 @@ from tuning.evaluation.predictions import read_probabilities
 from tuning.outcomes import FailureReason
 from tuning.results import ResultsDir
 from tuning.spaces.loading import SearchSpace, declare
+from tuning.spaces.objects import keep_space
 from tuning.study.prepare import prepare_corpus
 from tuning.training.result import Answer, FitResult, TrainingJob
 from tuning.workers.messages import (
@@ -89,13 +90,16 @@ def pool(
     test that loses a worker replaces it.
     """
     log_path = tmp_path_factory.mktemp("pool") / "tuning.log"
+    notebook: dict[str, Any] = {"__name__": "__main__"}
+    exec(QUICK, notebook)
+    space = Path(keep_space(notebook["Quick"]))
     if request.param == "process":
-        with Pool(2, log_path=log_path, n_cores=2) as pool:
+        with Pool(2, log_path=log_path, n_cores=2, space=space) as pool:
             yield pool
         return
     with (
         join_cluster(None, log_path=log_path),
-        RayPool(2, cpus=1, gpus=0) as ray_pool,
+        RayPool(2, cpus=1, gpus=0, space=space) as ray_pool,
     ):
         yield ray_pool
 
@@ -269,6 +273,13 @@ def test_declare_in_a_worker_equals_declare_here(pool: AnyPool, n_classes: int) 
     for path in sorted((ROOT / "search_spaces").glob("*.py")):
         answer = declare_in(pool, path, n_classes=n_classes)
         assert answer == declare(path, n_classes=n_classes)
+
+
+def test_worker_trains_a_model_of_a_class_of_a_notebook(pool: AnyPool, corpus: Path) -> None:
+    place = Path("python:Quick")
+    space = declare_in(pool, place, n_classes=2)
+    assert [item.name for item in space.searched] == ["vocab_size", "sequence_length"]
+    assert result_of(train_one(pool, training(place, corpus))).history
 
 
 def test_worker_trains_on_the_rows_that_its_job_draws(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from tuning.api.cells import space_place
 from tuning.api.inputs import data_stem, source_of
 from tuning.api.parameters import (
     ClassWeight,
@@ -35,6 +34,7 @@ from tuning.display.tables import print_spaces
 from tuning.errors import ArgumentError, SpaceError, StudyError
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.files import find_space, short_name
+from tuning.spaces.objects import keep_space, place_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,18 +162,19 @@ def _seconds(minutes: float | None, before: float) -> float:
 
 
 def _items_of(spaces: str | Sequence[Any]) -> tuple[Sequence[Any], list[str]]:
-    """Return the search spaces, and the names of those that have files."""
+    """Return the search spaces and their names."""
     items = spaces.split() if isinstance(spaces, str) else spaces
     if isinstance(items, Path) or callable(items):
         raise ArgumentError(f"spaces must be a list of search spaces; received {spaces!r}.")
     names = [
-        short_name(find_space(str(item), flag="spaces"))
+        short_name(
+            find_space(str(item), flag="spaces") if isinstance(item, str | Path) else place_of(item)
+        )
         for item in items
-        if isinstance(item, str | Path)
     ]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ArgumentError(
-            f"spaces must name each search space once; received {twice[0]!r} twice. Two files of"
+            f"spaces must name each search space once; received {twice[0]!r} twice. Two spaces of"
             " the same name must be renamed."
         )
     return items, names
@@ -293,13 +294,7 @@ def compare(
     home = root.study(f"compare-{data_stem(source.name)}"[:60] if study is None else study)
     url = root.storage_url(storage)
     configs = [record.config for record in comparisons(root).get(home.name, [])]
-    # A class or a function has no file yet, because a refused call must write nothing. So each
-    # counts as a space of its own.
-    if (
-        len({*names, *(short_name(config.space) for config in configs)})
-        + sum(not isinstance(item, str | Path) for item in items)
-        < MIN_SPACES
-    ):
+    if len({*names, *(short_name(config.space) for config in configs)}) < MIN_SPACES:
         raise ArgumentError(
             f"spaces must name {MIN_SPACES} search spaces or more, as in 'baseline_lstm ngrams';"
             f" received {' '.join(names) or 'none'!r}."
@@ -307,7 +302,7 @@ def compare(
     folders = {root.study(config.study): config.space for config in configs}
     times = {folder: _times(StudyHandle(root, folder, url)) for folder in folders}
     for item in items:
-        place = space_place(item, home)
+        place = keep_space(item)
         folders.setdefault(root.study(study_name(home.name, place)), place)
     seconds = _seconds(minutes, max((total for total, _ in times.values()), default=0.0))
     flags = given(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuning.api import cells
 from tuning.api.inputs import default_study, source_of
 from tuning.api.parameters import (
     ClassWeight,
@@ -40,6 +39,7 @@ from tuning.display.console import end_script
 from tuning.errors import ArgumentError
 from tuning.results import ResultsDir
 from tuning.spaces.files import find_space
+from tuning.spaces.objects import keep_space, pickle_space, place_of
 
 
 @plain_values
@@ -83,9 +83,8 @@ def tune(
         data: data set: movie_reviews, tfds:NAME for a data set of TensorFlow Datasets, the path or
             pattern of files, or, in Python, a data frame or `Data(...)` (default movie_reviews).
         space: search space: a name in search_spaces/, the path of a file, or FILE.py:NAME for one
-            of its hypermodels; in Python also a subclass of `keras_tuner.HyperModel` or a function
-            `build(hp)`, whose source is written into the study's folder (default text, or
-            frozen_encoder with preset).
+            of its hypermodels; in Python also a `keras_tuner.HyperModel`, a subclass of it, or a
+            function `build(hp)` (default text, or frozen_encoder with preset).
         study: name of the study (default: search space and data set, as in text-movie_reviews).
         n_trials: total number of finished trials of the study, or auto: search until ten more
             trials are expected to gain no more than the spread between seeds (default: the value
@@ -196,9 +195,7 @@ def tune(
     settings |= given(preset=preset and preset_place(preset), train=train or None)
     if objectives is not None:
         settings |= _objective_settings(objectives, metric=metric, pruner=names.get("pruner"))
-    settings |= given(
-        data=source.write(folder) or None, space=space and cells.space_place(space, folder)
-    )
+    settings |= given(data=source.write(folder) or None, space=space and keep_space(space))
     config = searching.configure(folder.name, settings, folder)
     with watching(folder, metric=config.metric, log_to=log_to) as subscribers:
         outcome = searching.tune(
@@ -216,14 +213,15 @@ def tune(
         )
     if not outcome.is_complete:
         end_script()
-    return Study(folder, root, storage=storage)
+    is_object = space is not None and not isinstance(space, str | Path)
+    return Study(folder, root, storage=storage, space=space if is_object else None)
 
 
 def _space_name(space: Any) -> str | None:
     if space is None or isinstance(space, str | Path):
         return None if space is None else str(space)
-    cells.source_of(space)
-    return str(space.__name__)
+    pickle_space(space)  # A wrong object is refused before the data are written.
+    return place_of(space)
 
 
 def preset_place(preset: str | Path) -> str:

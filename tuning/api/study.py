@@ -31,6 +31,7 @@ from tuning.display.console import end_script, warn
 from tuning.display.logs import import_optuna
 from tuning.errors import ArgumentError, MissingFileError, TrackerError
 from tuning.results import ResultsDir, StudyDir
+from tuning.spaces.objects import is_object, keep, pickle_space
 
 if TYPE_CHECKING:
     import optuna
@@ -103,6 +104,7 @@ class Study:
         folder: the folder of the study.
         results: the folder of all studies.
         storage: URL of the Optuna storage; None: the file optuna.db in `results`.
+        space: the search space, if it is a Python object.
 
     Example:
         >>> study = tuning.load_study("ngrams-reviews")
@@ -111,10 +113,16 @@ class Study:
     """
 
     def __init__(
-        self, folder: StudyDir, results: ResultsDir, *, storage: str | None = None
+        self,
+        folder: StudyDir,
+        results: ResultsDir,
+        *,
+        storage: str | None = None,
+        space: Any = None,
     ) -> None:
         self._name, self._opened_in = folder.name, results
         self._storage_url = results.storage_url(storage)
+        self._pickled = None if space is None else pickle_space(space)
 
     @property
     def _results(self) -> ResultsDir:
@@ -141,6 +149,8 @@ class Study:
         for name in SPLITS[1:]:
             if name in moved and name not in handle.record.config.data.files:
                 raise ArgumentError(f"{name} must be left out: the study has no such file.")
+        if self._pickled is not None:
+            keep(handle.config.space, self._pickled)
         return handle
 
     def __repr__(self) -> str:
@@ -460,6 +470,7 @@ class Study:
 def load_study(
     study: StudyName = None,
     *,
+    space: Annotated[Any, Parameter(parse=False)] = None,
     results: ResultsFolder = "results",
     storage: StorageURL = None,
 ) -> Study:
@@ -467,17 +478,26 @@ def load_study(
 
     Args:
         study: name of the study (default: the study that was used last).
+        space: the search space, if it is a Python object, such as a function of a notebook. No file
+            contains such a space, so a process that trains its models must be given it.
         results: folder of all studies (default results).
         storage: URL of the Optuna storage (default: the file optuna.db in the folder of all
             studies).
 
     Raises:
         StudyError: the study does not exist; the message lists the studies.
+        ArgumentError: `space` is given, and the space of the study is a file.
 
     Example:
         >>> study = tuning.load_study("ngrams-reviews")
         >>> study.trials_dataframe()
+        >>> tuning.load_study("build-reviews", space=build).export()
     """
     import_optuna()
     root = ResultsDir(folder_of("results", results))
-    return Study(root.existing(study), root, storage=storage)
+    opened = Study(root.existing(study), root, storage=storage, space=space)
+    if space is not None and not is_object(opened.config.space):
+        raise ArgumentError(
+            f"space must be left out: that of study {opened.name!r} is {opened.config.space!r}."
+        )
+    return opened

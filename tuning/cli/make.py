@@ -34,7 +34,7 @@ def add_variables(app: App, words: Sequence[str]) -> list[str]:
     Raises:
         UnknownVariableError: no command has such a variable.
     """
-    is_named = bool(words) and words[0] in app
+    is_named = bool(words) and words[0] in commands_of(app)
     if "MAKELEVEL" not in os.environ or not (is_named or app.default_command):
         return [*words]
     name, command = (words[0], app[words[0]]) if is_named else (app.name[0], app)

@@ -110,7 +110,7 @@ class Trained:
 def _require_present_space(
     recorded: SearchSpace, config: StudyConfig, corpus: Corpus, *, warn: Callable[[str], None]
 ) -> None:
-    path = find_space(config.space)
+    path = find_space(config.space, study=config.study)
     now = declare(
         path,
         **corpus.target.facts,
@@ -159,7 +159,7 @@ def retrain(
                 weights=str(Path(folder) / f"{number}.npz"),
             )
             requests[retraining] = replace(request, job=job)
-        results = _train(requests, log_path=log_path, progress=progress)
+        results = _train(requests, space=space_path, log_path=log_path, progress=progress)
         hypermodel = load_hypermodel(space_path)
         trained: dict[Retraining, Trained] = {}
         for retraining, request in requests.items():
@@ -180,7 +180,11 @@ def retrain(
 
 
 def _train(
-    requests: Mapping[Retraining, Train], *, log_path: Path, progress: Progress | None
+    requests: Mapping[Retraining, Train],
+    *,
+    space: Path,
+    log_path: Path,
+    progress: Progress | None,
 ) -> dict[Retraining, FitResult]:
     numbers = dict.fromkeys(retraining.trial.number for retraining in requests)
     doing = f"training again: {', '.join(f'trial {number}' for number in numbers)}"
@@ -193,7 +197,8 @@ def _train(
     limits = with_memory(Limits(), n_workers=n_workers)
     if progress:
         progress(doing, 0.0)
-    with Pool(n_workers, log_path=log_path, memory_mb=limits.trial_memory_mb) as pool:
+    memory_mb = limits.trial_memory_mb
+    with Pool(n_workers, log_path=log_path, memory_mb=memory_mb, space=space) as pool:
         dispatcher: Dispatcher[Retraining] = Dispatcher(pool, limits)
         for retraining, message in run_jobs(dispatcher, longest_first):
             if isinstance(message, EpochEnded):

@@ -120,7 +120,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
             subscriber(Step(label, share))
 
     folder, workers = results.study(config.study), workers or Workers()
-    space_path = find_space(config.space)
+    space_path = find_space(config.space, study=config.study)
     if workers.pool == "process":
         start_server()  # It loads Keras while this process prepares the data.
     notes: list[str] = []
@@ -134,7 +134,7 @@ def open_session(  # noqa: PLR0913 - the settings of `tune`
     )
     step("starting the workers", 0.0)
     import_late_modules()  # Before `open_pool`, which waits until the fork server has loaded Keras.
-    opened = open_pool(workers, limits or Limits(), log_path=folder.log_path)
+    opened = open_pool(workers, limits or Limits(), log_path=folder.log_path, space=space_path)
     with opened as (pool, pool_limits):
         is_weighted = bool(config.data.weight_column or config.train.class_weight)
         sizes = sizes_of(config, corpus)

@@ -115,7 +115,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
             f" received {AUTO!r}."
         )
     started, folder = time.monotonic(), results.study(config.study)
-    find_space(config.space)  # Before anything is written.
+    find_space(config.space, study=config.study)  # Before anything is written.
 
     def check(config: StudyConfig, corpus: Corpus, space: SearchSpace) -> None:
         if config.sampler == "grid":

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuning.errors import SpaceBug, SpaceError
+from tuning.spaces.objects import PREFIX, is_object, pickled_of
 
 if TYPE_CHECKING:
     import keras
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-# The hypermodel of a file that is written for a notebook or script whose own code uses one of the
-# other names.
-CELL_HYPERMODEL = "__hypermodel__"
-HYPERMODEL_NAMES = (CELL_HYPERMODEL, "hypermodel", "build")
+HYPERMODEL_NAMES = ("hypermodel", "build")
 """The names of a file's hypermodel, the first that exists before the others."""
 STATELESS = (
     "Remove stateful=True: no text continues another, and batches have different numbers of texts"
@@ -72,12 +70,23 @@ def split_place(place: Path | str) -> tuple[Path, str | None]:
 
 def short_name(place: Path | str) -> str:
     """Return the name of a space without its folder: `file`, or `file-Name` for `file.py:Name`."""
+    if is_object(place):
+        return str(place).removeprefix(PREFIX).rpartition(".")[2]
     path, name = split_place(place)
     return path.stem if name is None else f"{path.stem}-{name}"
 
 
-def find_space(name: str, *, flag: str = "space") -> Path:
-    """Return the file of a space by its name or path; a name after `file.py:` stays at the end."""
+def find_space(name: str, *, flag: str = "space", study: str | None = None) -> Path:
+    """Return the file of a space by its name or path; a name after `file.py:` stays at the end. The
+    place of a Python object stays as it is. `study`: the study whose space it is, for a message.
+    """
+    if is_object(name):
+        if pickled_of(name) is not None:
+            return Path(name)
+        raise SpaceError(
+            f"The search space {short_name(name)} is a Python object, which no file contains: pass"
+            f" it, as in tuning.load_study({study or 'name'!r}, space={short_name(name)})."
+        )
     place = Path(name).expanduser()
     path, _ = split_place(place)
     if path.suffix == ".py":
@@ -94,7 +103,8 @@ def find_space(name: str, *, flag: str = "space") -> Path:
 
 
 def source_sha256(path: Path) -> str:
-    return hashlib.sha256(split_place(path)[0].read_bytes()).hexdigest()
+    """Return the hash of a file; empty for an object, whose pickle differs between processes."""
+    return "" if is_object(path) else hashlib.sha256(split_place(path)[0].read_bytes()).hexdigest()
 
 
 class _Neighbours:
@@ -296,7 +306,13 @@ def as_hypermodel(defined: Any, path: Path) -> keras_tuner.HyperModel:
     import keras_tuner
 
     if isinstance(defined, type):
-        if missing := missing_arguments(defined):
+        missing = missing_arguments(defined)
+        if missing and is_object(path):
+            raise SpaceError(
+                f"space must be a class that can be made without arguments; {defined.__name__}()"
+                f" gives: {missing}. Give an instance: space={defined.__name__}(...)."
+            )
+        if missing:
             raise SpaceError(
                 f"{path.name} must define a hypermodel that can be made without arguments;"
                 f" {defined.__name__}() gives: {missing}. Write `hypermodel ="

@@ -6,7 +6,6 @@ are built and trained with the settings of the file, and the rest of the process
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -58,15 +57,18 @@ def record_keras_settings(hypermodel: object) -> None:
     vars(hypermodel)[ATTRIBUTE] = _read()  # A frozen dataclass refuses `setattr`.
 
 
-def keras_settings_lines() -> list[str]:
-    """Return the source that changes Keras' float type and policy to those of this process."""
-    if "keras" not in sys.modules:
-        return []
+def types_of_process() -> tuple[str, str | None]:
+    """Return the float type and the name of the dtype policy that this process has set."""
     policy, _, floatx, *_ = _read()
-    lines = [f"keras.config.set_floatx({floatx!r})"] if floatx != "float32" else []
-    if policy is not None and policy.name != floatx:
-        lines.append(f"keras.config.set_dtype_policy({policy.name!r})")
-    return lines
+    return floatx, None if policy is None else policy.name
+
+
+def set_types(floatx: str = "float32", policy: str | None = None) -> None:
+    from keras import config
+
+    config.set_floatx(floatx)
+    if policy is not None:
+        config.set_dtype_policy(policy)
 
 
 def clear_session() -> None:

@@ -33,6 +33,7 @@ from tuning.spaces.files import (
 from tuning.spaces.hyperparameters import declared, replay
 from tuning.spaces.keras_settings import keras_settings_of, record_keras_settings
 from tuning.spaces.models import mentions_texts, takes_texts
+from tuning.spaces.objects import is_object, unpickle
 from tuning.spaces.ranges import (
     MAX_ORDER,
     NGRAM_ORDER,
@@ -126,18 +127,24 @@ class SearchSpace:
 
 
 def load_hypermodel(path: Path) -> keras_tuner.HyperModel:
-    """Execute a space's file and return its hypermodel; `path` may end in `:Name`.
+    """Execute a space's file and return its hypermodel; `path` may end in `:Name`, or be the place
+    of a Python object.
 
     A hypermodel without `starting_points` gets the starting points of the file. Settings of Keras
     that the file changes are recorded for its models, and stay as they were for others.
     """
     import keras
 
-    path, name = split_place(path)
     # A file may draw numbers when it is loaded, such as the vectors of words that GloVe lacks. They
     # must be the same in every process.
     keras.utils.set_random_seed(LOADING_SEED)
     with keras_settings_of(None):
+        if is_object(path):
+            defined = run_user_code(lambda: unpickle(path), doing=f"loading {short_name(path)}")
+            hypermodel = as_hypermodel(defined, path)
+            record_keras_settings(hypermodel)
+            return hypermodel
+        path, name = split_place(path)
         module = load_module(path)
         hypermodel = as_hypermodel(find_hypermodel(module, file=path.name, name=name), path)
         record_keras_settings(hypermodel)

@@ -16,6 +16,7 @@ from tuning.errors import SpaceError
 from tuning.inputs.kinds import NGRAMS, TOKENS
 from tuning.inputs.tokenizer import FIRST_WORD_ID
 from tuning.spaces.files import STATELESS, run_user_code, split_place
+from tuning.spaces.objects import pickled_of
 
 if TYPE_CHECKING:
     import keras
@@ -90,6 +91,8 @@ def takes_input(model: keras.Model, layer: keras.Layer) -> bool:
 
 
 def mentions_texts(path: Path) -> bool:
+    if (pickled := pickled_of(path)) is not None:  # It has the names that the code uses.
+        return b"TextVectorization" in pickled or b"string" in pickled
     return _SIGNS.search(split_place(path)[0].read_text(errors="replace")) is not None
 
 

@@ -38,9 +38,8 @@ from tuning.study.storage import (
 
 REMEDY = "Put the file back as it was, or give the study another name (study)."
 CREATED = "created"  # attribute of a study in the storage: `StudyRecord.created`
-# Names of the files of a data frame and of a space of a notebook or script, which contain a hash of
-# the content (`tuning.api.inputs.content_name`).
-WRITTEN_FILE = re.compile(r"\w+-[0-9a-f]+\.(parquet|py)")
+# Name of the file of a data frame, which contains a hash of the content (`tuning.api.inputs`).
+WRITTEN_FILE = re.compile(r"\w+-[0-9a-f]+\.parquet")
 # Settings in the record → the parameters that set them, where the names differ.
 PARAMETERS = {"costs": "objectives", "n_folds": "folds"}
 # Settings that a call derives from the data (`prepare.with_parts`).
@@ -104,13 +103,13 @@ def read_record(folder: StudyDir) -> StudyRecord:
     record = documents.read(folder.config_path, StudyRecord, error=StudyError, remedy=REMEDY)
     config = record.config
     data = replace(config.data, data=_present_place(config.data.data, folder))
-    here = replace(config, space=_present_place(config.space, folder), data=data)
-    return replace(record, config=here)
+    return replace(record, config=replace(config, data=data))
 
 
 def _present_place(place: str, folder: StudyDir) -> str:
-    """Return the path of a file that was written into the folder of a study or a comparison, which
-    may have moved since with the folder of all studies; any other place stays as it is.
+    """Return the path of the file of a data frame, which was written into the folder of a study or
+    a comparison, and may have moved since with the folder of all studies; any other place stays as
+    it is.
     """
     path = Path(place)
     here = (folder.path.parent / path.parent.name / path.name).absolute()

@@ -24,6 +24,7 @@ from tuning.config import Limits, Workers
 from tuning.hardware import available_cores, available_gpus, memory_limit
 from tuning.spaces.files import list_spaces
 from tuning.spaces.loading import SearchSpace
+from tuning.spaces.objects import given_object
 from tuning.targets.target import Target
 from tuning.workers import worker as worker_module
 from tuning.workers.messages import Declare, Request, Response, SpaceDeclared, checked_answer
@@ -161,6 +162,7 @@ class Worker:
 class Pool:
     """A fixed number of worker processes, which share `n_cores` threads and end at the exit of the
     context manager. `memory_mb`: maximum memory that each process may allocate after its start.
+    `space`: the place of the study's search space.
     """
 
     def __init__(
@@ -170,6 +172,7 @@ class Pool:
         log_path: Path,
         n_cores: int | None = None,
         memory_mb: float | None = None,
+        space: Path | None = None,
     ) -> None:
         self._n_cores = n_cores or available_cores()
         n_threads = self.threads_of_each(n_workers)
@@ -178,7 +181,11 @@ class Pool:
         start_server()
         settings = [
             WorkerSettings(
-                number=number, n_threads=n_threads, log_path=str(log_path), memory_mb=memory_mb
+                number=number,
+                n_threads=n_threads,
+                log_path=str(log_path),
+                memory_mb=memory_mb,
+                space=given_object(space),
             )
             for number in range(n_workers)
         ]
@@ -248,7 +255,7 @@ def with_memory(limits: Limits, *, n_workers: int) -> Limits:
 
 @contextlib.contextmanager
 def open_pool(
-    workers: Workers, limits: Limits, *, log_path: Path
+    workers: Workers, limits: Limits, *, log_path: Path, space: Path | None = None
 ) -> Iterator[tuple[AnyPool, Limits]]:
     """Open the workers of a command, and yield them with limits that have a memory limit. Its
     default is a worker's share of this machine's memory, or of the Ray node where the share is
@@ -257,7 +264,8 @@ def open_pool(
     if workers.pool == "process":
         n_workers = workers.n_workers or default_workers()
         limits = with_memory(limits, n_workers=n_workers)
-        with Pool(n_workers, log_path=log_path, memory_mb=limits.trial_memory_mb) as pool:
+        memory_mb = limits.trial_memory_mb
+        with Pool(n_workers, log_path=log_path, memory_mb=memory_mb, space=space) as pool:
             yield pool, limits
         return
     from tuning.workers.ray_cluster import default_gpus, join_cluster, node_capacities
@@ -272,7 +280,7 @@ def open_pool(
             limits = replace(limits, trial_memory_mb=max(smallest, MIN_MEMORY_MB))
         n_workers = workers.n_workers or sum(n for n, _ in capacities)
         memory_mb = limits.trial_memory_mb
-        with RayPool(n_workers, cpus=cpus, gpus=gpus, memory_mb=memory_mb) as ray_pool:
+        with RayPool(n_workers, cpus=cpus, gpus=gpus, memory_mb=memory_mb, space=space) as ray_pool:
             yield ray_pool, limits
 
 

@@ -21,6 +21,7 @@ from tuning import __version__
 from tuning.atomic_io import write_bytes
 from tuning.errors import PoolError, StorageError
 from tuning.spaces.files import split_place
+from tuning.spaces.objects import given_object, is_object
 from tuning.workers.messages import (
     Declare,
     Request,
@@ -58,7 +59,10 @@ class PlacedFiles:
         self._sources: dict[str, bytes] = {}
         self._corpora: dict[str, Any] = {}
 
-    def source(self, path: str) -> bytes:
+    def source(self, path: str) -> bytes | None:
+        """Return the source of a file; None for an object, which the worker has already."""
+        if is_object(path):
+            return None
         if path not in self._sources:
             self._sources[path] = split_place(path)[0].read_bytes()
         return self._sources[path]
@@ -208,7 +212,13 @@ class RayPool:
     """
 
     def __init__(
-        self, n_workers: int, *, cpus: float, gpus: float, memory_mb: float | None = None
+        self,
+        n_workers: int,
+        *,
+        cpus: float,
+        gpus: float,
+        memory_mb: float | None = None,
+        space: Path | None = None,
     ) -> None:
         self._ray = ray = load_ray(local=False)
         actor_class = ray.remote(
@@ -225,7 +235,11 @@ class RayPool:
             # Ray writes the output of an actor to a file of the node, so `log_path` is not used.
             self._start(
                 WorkerSettings(
-                    number=number, n_threads=n_threads, log_path=os.devnull, memory_mb=memory_mb
+                    number=number,
+                    n_threads=n_threads,
+                    log_path=os.devnull,
+                    memory_mb=memory_mb,
+                    space=given_object(space),
                 )
             )
             for number in range(n_workers)

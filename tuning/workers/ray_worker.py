@@ -58,15 +58,17 @@ class Actor:
         message = decode(text.encode())
         if isinstance(message, Declare) and source is not None:
             message = replace(message, path=self._write_source(message.path, source))
-        elif isinstance(message, Train) and source is not None:
+        elif isinstance(message, Train):
             job = message.job
             # A training has either a checkpoint or the file of its predictions.
             if job.checkpoint:
                 job = replace(job, checkpoint=str(self._checkpoint))
             elif job.predictions:
                 job = replace(job, predictions=str(self._checkpoint))
-            space_path = self._write_source(message.space_path, source)
-            message = replace(message, space_path=space_path, job=job)
+            message = replace(message, job=job)
+            if source is not None:
+                space_path = self._write_source(message.space_path, source)
+                message = replace(message, space_path=space_path)
         if checkpoint is not None:
             self._checkpoint.write_bytes(checkpoint)
         if splits is not None:

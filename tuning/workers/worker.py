@@ -28,6 +28,7 @@ from tuning.inputs.contract import LabeledTexts, resplit
 from tuning.inputs.corpus import open_corpus
 from tuning.inputs.kinds import narrowed
 from tuning.kernels.threads import set_threads
+from tuning.spaces.objects import keep
 from tuning.training.result import Answer, Epoch, Infeasible, OverLimit
 from tuning.workers.messages import (
     Declare,
@@ -57,15 +58,16 @@ class Channel(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """The settings of a worker for all of its trials: strings and numbers only, because they are
-    sent to another process. `memory_mb`: maximum memory that the process may allocate after its
-    start.
+    """The settings of a worker for all of its trials: strings, bytes and numbers only, because they
+    are sent to another process. `memory_mb`: maximum memory that the process may allocate after its
+    start. `space`: the place and the pickle of a search space that is a Python object.
     """
 
     number: int
     n_threads: int
     log_path: str
     memory_mb: float | None = None
+    space: tuple[str, bytes] | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def prepare(settings: WorkerSettings) -> None:
     _set_device(settings)
     if settings.memory_mb is not None:
         _limit_memory(settings.memory_mb)
+    if settings.space is not None:
+        keep(*settings.space)
 
 
 def serve(channel: Channel, *, n_threads: int, splits_of: SplitsOf = open_splits) -> None:
