@@ -33,12 +33,7 @@ PRUNERS = ("asha", "hyperband", "successive_halving", "median", "none")
 POOLS = ("process", "ray")
 DEFAULT_TRIALS = 20
 MAX_TRIALS = 1_000_000  # number of trials of a search that only its duration limits
-# Value of `n_trials` for a search that ends when more trials are not worth it, and of `folds` for a
-# number that depends on the data.
-AUTO = "auto"
-# Maximum number of trials of such a search. If no trial has two epochs and nothing is confirmed, no
-# spread between seeds is known, and the search ends only here (docs/search.md).
-MAX_AUTO_TRIALS = 500
+AUTO = "auto"  # value of `folds` for a number that depends on the data
 DEFAULT_POSITIVE_FROM = 3.0  # the notebook's rule: 3 stars or more are positive
 # Minimum number of texts that a trial trains before it is compared with other trials for the first
 # time. Data sets of fewer than twice as many training texts have whole epochs only. In a search on
@@ -86,22 +81,17 @@ def as_number(name: str, value: Any, *, is_integer: bool) -> float:
     return number
 
 
-def number_or_auto(name: str, value: int | str | None) -> int | str | None:
+def number_of_folds(value: int | str | None) -> int | str | None:
     if value is None or value == AUTO:
         return value
     try:
-        number = float(value) if isinstance(value, str) else value
-        return int(as_number(name, number, is_integer=True))
+        given = float(value) if isinstance(value, str) else value
+        number = int(as_number("folds", given, is_integer=True))
     except ValueError:
         raise ArgumentError(
-            f"{name} must be a whole number, or {AUTO!r}; received {value!r}."
+            f"folds must be a whole number, or {AUTO!r}; received {value!r}."
         ) from None
-
-
-def number_of_folds(value: int | str | None) -> int | str | None:
-    number = number_or_auto("folds", value)
-    if isinstance(number, int):
-        TrainConfig(n_folds=number)  # refuses a number out of range
+    TrainConfig(n_folds=number)  # refuses a number out of range
     return number
 
 

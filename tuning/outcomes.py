@@ -46,7 +46,6 @@ class StopReason(StrEnum):
 
 class SearchEnd(StrEnum):
     FINISHED = "finished"
-    ENOUGH = "enough"
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
     EXHAUSTED = "exhausted"

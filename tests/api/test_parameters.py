@@ -16,7 +16,7 @@ import pytest
 import tuning
 from tests.studies import Setting
 from tuning.api.parameters import plain_values
-from tuning.config import Data, Limits, Workers, number_or_auto
+from tuning.config import Data, Limits, Workers
 from tuning.display.console import console
 from tuning.errors import ArgumentError, StorageError, TuningError
 
@@ -27,12 +27,8 @@ FRAME = pd.DataFrame({"text": ["good", "bad"], "label": [1, 0]})
     ("arguments", "message"),
     [
         ({"n_trials": 0}, "n_trials must be 1 or more"),
-        ({"n_trials": 2.5}, "n_trials must be a whole number, or 'auto'; received 2.5"),
+        ({"n_trials": 2.5}, "n_trials must be a whole number; received 2.5"),
         ({"folds": 21}, "folds must be a number from 1 to 20, or 'auto'; received 21"),
-        (
-            {"n_trials": "auto", "objectives": "val_accuracy,n_params"},
-            "n_trials must be a number with several objectives",
-        ),
         ({"timeout_seconds": 0}, "timeout_seconds must be more than 0"),
         ({"min_texts": 0}, "min_texts must be 1 or more"),
         ({"vocab_size": 1}, "vocab_size must be"),
@@ -241,14 +237,6 @@ def test_booleans_of_numpy_are_converted(given: Any) -> None:
         return flag
 
     assert repr(same(given)) == repr(None if given is None else bool(given))
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [(None, None), ("auto", "auto"), ("20", 20), (1e2, 100), (np.int64(3), 3)],
-)
-def test_number_of_trials_is_a_number_or_auto(value: Any, expected: object) -> None:
-    assert number_or_auto("n_trials", value) == expected
 
 
 def test_call_with_an_unknown_argument_raises_as_python_does() -> None:

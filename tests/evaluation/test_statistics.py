@@ -1,7 +1,6 @@
 """Intervals and paired tests, compared with scipy's and scikit-learn's own."""
 
 import math
-import random
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from tuning.evaluation.statistics import (
     accuracy_difference,
     as_shown,
     dunnett_critical_value,
-    expected_gain,
     mcnemar,
     mean_interval,
     score_difference,
@@ -294,39 +292,3 @@ def test_difference_without_bounds_has_no_verdict() -> None:
 
 
 DRAWS = st.lists(st.integers(-1000, 1000), min_size=4, max_size=150)
-
-
-@given(draws=DRAWS, above=st.integers(0, 500), order=st.randoms())
-def test_expected_gain_does_not_depend_on_the_order_or_the_unit(
-    draws: list[int], above: int, order: random.Random
-) -> None:
-    best = max(draws) + above
-    gain = expected_gain(draws, best, n_more=10)
-    assert 0 <= gain.low <= gain.value <= gain.high
-    scaled = [5 + draw / 4 for draw in draws]
-    order.shuffle(scaled)
-    other = expected_gain(scaled, 5 + best / 4, n_more=10)
-    assert [other.value, other.low, other.high] == pytest.approx(
-        [gain.value / 4, gain.low / 4, gain.high / 4], abs=1e-9
-    )
-    assert gain.value <= expected_gain(draws, max(draws), n_more=10).value
-    assert gain.value <= expected_gain(draws, best, n_more=20).value
-
-
-@given(value=st.floats(-1e6, 1e6), n=st.integers(4, 80), above=st.floats(0, 9))
-def test_equal_draws_have_no_expected_gain(value: float, n: int, above: float) -> None:
-    assert expected_gain([value] * n, value + above, n_more=10) == Interval(0, 0, 0)
-
-
-def test_expected_gain_of_exponential_draws_is_the_increase_of_their_expected_maximum() -> None:
-    """The expected maximum of n is 1 + 1/2 + … + 1/n."""
-    rng = np.random.default_rng(0)
-    predicted, covered = [], []
-    for n in (20, 40, 80):
-        draws = rng.exponential(size=(1000, n))
-        true = sum(1 / i for i in range(n + 1, n + 11))
-        gains = [expected_gain(own, max(own), n_more=10) for own in draws]
-        predicted.append(np.mean([gain.value for gain in gains]) / true)
-        covered.append(np.mean([gain.low <= true <= gain.high for gain in gains]))
-    assert predicted == pytest.approx([1.0] * 3, abs=0.15)
-    assert min(covered) > 0.85

@@ -5,7 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from optuna.trial import FixedTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 import tuning
 from tests.browser import Browser
@@ -31,8 +31,6 @@ from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import ChosenThreshold, Mistake
 from tuning.evaluation.test_split import EVALUATIONS
 from tuning.fidelity import parts_per_epoch
-from tuning.inputs.data_card import DataCard
-from tuning.report.next_ranges import Advice, advise, declarations
 from tuning.report.page import Measured, write_report
 from tuning.report.page import page as page_of
 from tuning.report.sentences import verdict
@@ -111,114 +109,6 @@ def test_table_calls_a_paused_trial_paused() -> None:
     assert table["state"].tolist() == ["RUNNING", "PAUSED"]
 
 
-def advice_on(
-    *trials: dict[str, Any],
-    item: Hyperparameter,
-    more: Sequence[Hyperparameter] = (),
-    card: DataCard = CARD,
-    **attributes: Any,
-) -> list[Advice]:
-    """Return the advice on a range after trials of which each is better than the one before."""
-    study = optuna.create_study(direction="maximize")
-    fixed = FixedTrial({item.name: item.default})
-    suggest(fixed, [item])
-    for number, params in enumerate(trials):
-        study.add_trial(
-            create_trial(
-                value=number / 10,
-                params=params,
-                distributions=fixed.distributions,
-                user_attrs=attributes if number == len(trials) - 1 else {},
-            )
-        )
-    summary = summarize(study, metric="val_accuracy")
-    return advise(summary, SearchSpace("x", (*more, item)), card)
-
-
-def ranged(name: str, default: float, low: float, high: float, **options: Any) -> Hyperparameter:
-    kind = "float" if isinstance(low, float) else "int"
-    return Hyperparameter(name=name, kind=kind, default=default, low=low, high=high, **options)
-
-
-@pytest.mark.parametrize(
-    ("item", "best", "declared"),
-    [
-        (
-            ranged("sequence_length", 8, 8, 38, step=3),
-            8,
-            'hp.Int("sequence_length", 2, 38, step=3, default=8)',
-        ),
-        (
-            ranged("vocab_size", 1_000, 1_000, 20_000, log=True),
-            1_000,
-            'hp.Int("vocab_size", 500, 20000, sampling="log", default=1000)',
-        ),
-        (ranged("rate", 1e-3, 1e-4, 1e-2, log=True), 1e-2, 'hp.Float("rate", 0.0001, 0.02, '),
-        (
-            ranged("dropout", 0.2, 0.0, 0.5, step=0.05),
-            0.5,
-            'hp.Float("dropout", 0, 0.9, step=0.05, default=0.2)',
-        ),
-        (ranged("ngrams", 2, 1, 2), 2, 'hp.Int("ngrams", 1, 3, default=2)'),
-        (ranged("ngrams", 3, 1, 3), 3, ""),
-    ],
-)
-def test_range_is_extended_at_the_bound_that_is_near_the_best_value(
-    item: Hyperparameter, best: float, declared: str
-) -> None:
-    """Steps are kept, a logarithmic range is doubled, and some ranges have limits."""
-    advice = advice_on({item.name: best}, item=item)
-    assert declarations(advice).startswith(declared) and bool(advice) is bool(declared)
-    end = "lower bound" if best == item.low else "upper bound"
-    assert all(end in entry.sentence for entry in advice)
-
-
-@pytest.mark.parametrize("named", [{"baseline": True}, {"starting_point": 2}])
-def test_values_that_no_search_has_led_to_are_no_advice_on_bounds(named: dict[str, Any]) -> None:
-    item = ranged("units", 8, 8, 64)
-    assert advice_on({"units": 8}, {"units": 8}, item=item, **named) == []
-    assert advice_on({"units": 8}, {"units": 8}, item=item) != []
-
-
-WORDS = ranged("vocab_size", 9_000, 1_000, 20_000, log=True)
-LENGTH = ranged("sequence_length", 64, 64, 512, step=32)
-TOKENS = ranged("sequence_length", 64, 16, 128)
-
-
-@pytest.mark.parametrize(
-    ("item", "n_words", "longest", "preset", "high"),
-    [
-        (WORDS, 900, 0, [], []),
-        *((WORDS, 20_500, 0, [], [20_502]), (WORDS, 90_000, 0, [], [40_000])),
-        # The last step contains the longest texts.
-        *((LENGTH, 0, 512, [], []), (LENGTH, 0, 520, [], [544]), (LENGTH, 0, 560, [], [576])),
-        # The length in tokens of a preset is not compared with words.
-        *((TOKENS, 0, 133, [], [133]), (TOKENS, 0, 133, ["bert"], [240])),
-    ],
-)
-def test_bound_is_raised_as_far_as_the_data_can_fill(
-    item: Hyperparameter, n_words: int, longest: int, preset: list[str], high: list[int]
-) -> None:
-    card = replace(CARD, n_words=n_words, length_percentiles={"99": longest})
-    more = [Hyperparameter(name="preset", kind="fixed", default=name) for name in preset]
-    advice = advice_on({item.name: item.high}, item=item, more=more, card=card)
-    assert [each.high for each in advice] == high
-
-
-def test_ranges_of_one_name_are_declared_in_their_own_scopes() -> None:
-    """The default on the steps of the first range is not on those of the second."""
-    lstm, others = ((("architecture", kinds),) for kinds in (("lstm",), ("cnn", "gru")))
-    words = ranged("sequence_length", 256, 64, 512, step=32, conditions=others)
-    of_lstm = ranged("sequence_length", 100, 40, 200, step=10, conditions=lstm)
-    lines = declarations([Advice(of_lstm, "", 40, 150), Advice(words, "", 64, 160)])
-    assert lines.splitlines() == [
-        "with hp.conditional_scope(\"architecture\", ['lstm']):",
-        '    hp.Int("sequence_length", 40, 150, step=10, default=100)',
-        "with hp.conditional_scope(\"architecture\", ['cnn', 'gru']):",
-        '    hp.Int("sequence_length", 64, 160, step=32, default=160)',
-    ]
-
-
 def page_of_many(study: optuna.Study, record: StudyRecord = RECORD, **measured: Any) -> str:
     summary, results = summarize(study, metric="val_accuracy"), Measured(**measured)
     return page_of(study, summary, space=MANY_SPACE, record=record, card=CARD, measured=results)
@@ -248,6 +138,11 @@ def test_page_says_what_confirms_a_study_with_one_completed_trial(
     for name, value in attributes.items():
         study.set_user_attr(name, value)
     assert f"Not confirmed yet. {says}" in " ".join(page_of_many(study).split())
+
+
+def ranged(name: str, default: float, low: float, high: float, **options: Any) -> Hyperparameter:
+    kind = "float" if isinstance(low, float) else "int"
+    return Hyperparameter(name=name, kind=kind, default=default, low=low, high=high, **options)
 
 
 REVIEW = "It broke after a week, and nobody answers. " * 40  # 320 words

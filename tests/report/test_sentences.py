@@ -29,11 +29,11 @@ from tuning.report.page import write_report
 from tuning.report.sentences import (
     answer,
     behind_linear,
-    best_sentence,
     comparison,
     constant_sentence,
     export_sentences,
     linear_sentences,
+    verdict,
 )
 from tuning.report.tables import counts_sentence, data_rows, folds_sentence
 from tuning.results import ResultsDir
@@ -181,7 +181,7 @@ def test_study_whose_baseline_has_no_value_says_so(state: TrialState, says: str)
     summary = summary_of()
     baseline = create_trial(state=state, user_attrs={"baseline": True})
     others = [t for t in summary.trials if not t.user_attrs.get("baseline")]
-    text = best_sentence(replace(summary, trials=[*others, baseline]))
+    text = verdict(replace(summary, trials=[*others, baseline]))
     assert f"; the baseline {says}, so nothing is compared with it." in text
 
 
@@ -196,7 +196,7 @@ def test_best_is_compared_with_the_baseline(value: float, words: str) -> None:
     study = optuna.create_study(direction="maximize")
     for number, each in enumerate((0.8, value)):
         study.add_trial(create_trial(value=each, user_attrs={"baseline": number == 0}))
-    text = best_sentence(summarize(study, metric="val_accuracy"))
+    text = verdict(summarize(study, metric="val_accuracy"))
     assert text.startswith(f"The best of the search, of 2 finished trials, is trial {words}")
     assert ("a difference of +0.0125." in text) == (value > 0.8)
 

@@ -3,7 +3,7 @@
 import itertools
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +21,6 @@ from tuning.config import MAX_TRIALS, PRUNERS, SAMPLERS, TrainConfig
 from tuning.data.rows import Redraw
 from tuning.errors import SpaceBug, SpaceError, StorageError
 from tuning.evaluation.linear_reference import NgramSettings
-from tuning.evaluation.statistics import expected_gain
 from tuning.outcomes import FailureReason, SearchEnd
 from tuning.results import ResultsDir
 from tuning.search import ends, loop, open_trials
@@ -36,7 +35,6 @@ from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Hyperparameter, Values
 from tuning.spaces.sizes import USUAL_LENGTH
 from tuning.study.budget import requested_n_trials, set_n_trials
-from tuning.study.gain import MIN_DRAWN_OF_END, N_MORE
 from tuning.study.trials import values_of
 from tuning.trackers.contents import tracked_trial
 from tuning.training.result import TrainingJob
@@ -965,91 +963,14 @@ def test_baseline_is_not_queued_again_in_a_study_that_has_no_room(make: Make) ->
     assert sum(bool(trial.user_attrs.get("baseline")) for trial in run.trials) == 3
 
 
-def worth(values: Sequence[float]) -> Scripts:
-    """Return scripts of trainings whose best epochs have these values in turn, the baseline first.
-    The value falls by 0.01 after the first epoch.
-    """
-    left = iter(values)
-
-    def script(job: TrainingJob) -> Script:
-        value = next(left)
-        history = [epoch(1, value), epoch(2, value - 0.01)]
-        for each in history:
-            yield EpochEnded(each)
-        yield TrainingEnded(result_of(history))
-
-    return script
-
-
-# Values that are far apart first and close to each other later.
-VALUES = [0.5, *(0.5 + 0.03 * (7 * n % 20) for n in range(20)), *[1.069] * 9]
-
-
-def n_of_auto(values: Sequence[float]) -> int:
-    """Return the number of trials after which the expected gain is at most the change by epoch."""
-    return next(
-        n
-        for n in range(MIN_DRAWN_OF_END + 1, len(values))
-        if expected_gain(values[1:n], max(values[:n]), n_more=10).value <= 0.01 + 1e-12
-    )
-
-
-def test_auto_ends_when_more_trials_are_not_worth_it(make: Make) -> None:
-    """Also in a second call, after an interruption in the middle."""
-    run = make(worth(VALUES))
-    targets: set[int] = set()
-
-    def on_change(progressed: Progressed) -> None:
-        targets.add(progressed.n_trials)
-        run.session.interrupt.requested |= "trial 9 complete" in progressed.event
-
-    run.on_change = on_change
-    assert run.go("auto") is SearchEnd.INTERRUPTED
-    run.session.interrupt.requested = False
-    again = Run(run.session, run.pool)
-    assert again.go("auto") is SearchEnd.ENOUGH
-    n = n_of_auto(VALUES)
-    assert MIN_DRAWN_OF_END + 1 < n < len(VALUES) and again.states() == ["COMPLETE"] * n
-    assert targets == {*range(11, 21)}  # Ten more than have begun, the baseline included.
-    assert Run(run.session, run.pool).go("auto") is SearchEnd.ENOUGH and len(run.trials) == n
-
-
-def test_auto_ends_when_the_last_trials_are_duplicates(make: Make) -> None:
-    sizes = Hyperparameter(name="vocab_size", kind="int", default=10, low=10, high=12)
-    run = make(trains, space=SearchSpace("small", (sizes,)), config={"sampler": "random"})
-    assert run.go("auto") is SearchEnd.ENOUGH
-    trained = ["same_as" not in trial.user_attrs for trial in run.trials]
-    assert sum(trained) == 3 and trained[-N_MORE:] == [False] * N_MORE
-
-
-def test_auto_ends_at_a_maximum(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "MAX_AUTO_TRIALS", 15)
-    run = make(worth([0.01 * n**1.5 for n in range(20)]))
-    assert run.go("auto") is SearchEnd.FINISHED
-    assert (len(run.trials), run.search.n_trials) == (15, 15)
-
-
-def test_auto_prunes_what_could_not_go_on_with_ten_more_trials(make: Make) -> None:
-    """Each trial is behind all earlier trials. Of 3 begun trials and 10 more, 6 pass the first
-    rung; the value of a fake training is the same in all epochs, so any gain is worth more.
-    """
-    values = iter([0.9 - 0.01 * n for n in range(40)])
-    run = make(lambda job: trains(job, value=next(values)), pruner="asha", n_workers=2)
-    interrupt(run, when=lambda progressed: "PRUNED" in run.states())
-    assert run.go("auto") is SearchEnd.INTERRUPTED
-    pruned = run.states().index("PRUNED")
-    n_begun = len(run.trials)
-    assert run.open.rungs.rank(pruned, 1) > (n_begun + 10) // 2 - 1
-
-
 def test_call_goes_on_with_the_budget_of_the_study(make: Make) -> None:
     run, started = make(trains), time.monotonic()
 
-    def left(**budget: Any) -> tuple[int | str, float | None, float | None]:
+    def left(**budget: Any) -> tuple[int, float | None, float | None]:
         return _left(Budget(**budget), run.session, started=started)
 
-    set_n_trials(run.session.study, "auto")
-    assert left() == ("auto", None, None)
+    set_n_trials(run.session.study, 9)
+    assert left() == (9, None, None)
     assert left(n_trials=7) == (7, None, None)
     assert requested_n_trials(run.session.study) == 7
     n_trials, seconds, total = left(total_seconds=600)  # It is a search of a comparison.

@@ -261,7 +261,7 @@ def test_status_is_one_object_for_scripts(copied: Setting) -> None:
         "study metric kind split n_folds n_complete n_pruned n_failed n_running n_paused"
         " best_trial best_is_confirmed"
         " best_value best_mean best_params best_trial_of_the_search baseline_value"
-        " linear_model_value expected_gain expected_gain_error seed_spread at_work"
+        " linear_model_value at_work"
         " seconds_by_phase overhead_share n_tokens fingerprints"
     )
     assert list(unstructure(status)) == names.split()

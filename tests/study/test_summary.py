@@ -12,11 +12,9 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from tests.commands import Ran
-from tests.stored_documents import CARD
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.errors import StudyError
 from tuning.report.figures import learning_curves
-from tuning.report.next_ranges import advise
 from tuning.report.page import write_report
 from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows
@@ -115,16 +113,11 @@ def test_best_of_is_no_trial_that_another_program_has_finished(confirmed: Confir
     assert alone is not None and alone.trial is foreign
 
 
-def test_figures_and_advice_on_bounds_are_about_the_confirmed_best(
-    confirmed: Confirmed, finished: tuple[ResultsDir, Outcome]
-) -> None:
+def test_figures_are_about_the_confirmed_best(confirmed: Confirmed) -> None:
     confirmed.repeat(3)
     summary, confirmation = confirmed.summary, confirmed.confirmation
     name = f"trial {confirmed.winner} (confirmed best)"
     assert name in [curve.name for curve in learning_curves(summary, confirmation).data]
-    for repeated, best in ((confirmation, "confirmed best"), (None, "best of the search")):
-        advice = advise(summary, finished[1].space, CARD, repeated)
-        assert advice and all(f" in the {best}, near " in item.sentence for item in advice)
 
 
 def test_baseline_that_is_the_best_is_shown_once(

@@ -32,7 +32,6 @@ from tuning.config import (
     given,
     is_keras_file,
     number_of_folds,
-    number_or_auto,
     parse_objectives,
 )
 from tuning.display.console import end_script
@@ -48,7 +47,7 @@ def tune(
     *,
     space: SpaceSource = None,
     study: str | None = None,
-    n_trials: str | int | None = None,
+    n_trials: int | None = None,
     timeout_seconds: float | None = None,
     epochs: int | None = None,
     folds: str | int | None = None,
@@ -86,9 +85,8 @@ def tune(
             of its hypermodels; in Python also a `keras_tuner.HyperModel`, a subclass of it, or a
             function `build(hp)` (default text, or frozen_encoder with preset).
         study: name of the study (default: search space and data set, as in text-movie_reviews).
-        n_trials: total number of finished trials of the study, or auto: search until ten more
-            trials are expected to gain no more than the spread between seeds (default: the value
-            of the last call, or 20 for a new study).
+        n_trials: total number of finished trials of the study (default: the value of the last call,
+            or 20 for a new study).
         timeout_seconds: maximum duration of this call's search, in seconds (default: no limit).
         epochs: maximum number of epochs of a training (default 5).
         folds: number of folds, up to 20, of the rows that are not test: a trial is trained on each
@@ -169,7 +167,7 @@ def tune(
     # A study with a value for `min_texts` has one split (docs/search.md).
     usual_folds = AUTO if min_texts is None else None
     budget = searching.Budget(
-        n_trials=number_or_auto("n_trials", n_trials),
+        n_trials=n_trials,
         timeout_seconds=timeout_seconds,
         min_texts=min_texts,
         folds=number_of_folds(usual_folds if folds in (None, AUTO) else folds),

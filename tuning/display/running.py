@@ -48,7 +48,7 @@ class Display:
             case events.SearchEnded(opened, outcome):
                 self._clear()
                 confirmation = Confirmation.load(opened.folder)
-                print_outcome(outcome, opened.corpus.card, confirmation)
+                print_outcome(outcome, confirmation)
             case events.NotConfirmed(reason):
                 print_texts(f"Not confirmed: {reason}")
             case events.ConfirmationStarted(confirmation, n_workers):

@@ -37,14 +37,12 @@ CARD_ONLY_COLUMNS = ("input", "needs")
 N_ROWS = 20
 
 
-def print_outcome(outcome: Outcome, card: DataCard, confirmation: Confirmation | None) -> None:
-    from tuning.report.next_ranges import advise
-    from tuning.report.sentences import best_sentence, gain_sentence
+def print_outcome(outcome: Outcome, confirmation: Confirmation | None) -> None:
+    from tuning.report.sentences import verdict
 
     summary = outcome.summary
     ended = {
         SearchEnd.FINISHED: f"All {summary.n_finished} trials are finished.",
-        SearchEnd.ENOUGH: f"The search ends with {outcome.n_trials} trials: more are not worth it.",
         SearchEnd.TIMEOUT: "The time limit is reached"
         + ("." if outcome.n_trials == MAX_TRIALS else f"; {repeated()} continues the search."),
         SearchEnd.INTERRUPTED: f"Interrupted; {repeated()} continues the search.",
@@ -53,10 +51,7 @@ def print_outcome(outcome: Outcome, card: DataCard, confirmation: Confirmation |
     print_texts(ended)
     if summary.best is not None:
         console.print(best_table(summary, outcome.space, confirmation))
-    print_texts(best_sentence(summary))
-    if gain := gain_sentence(summary, confirmation):
-        print_texts(gain)
-    print_texts(*(advice.sentence for advice in advise(summary, outcome.space, card, confirmation)))
+    print_texts(verdict(summary))
 
 
 def print_confirmation(confirmation: Confirmation, *, study: str) -> None:

@@ -23,7 +23,6 @@ N_RESAMPLES = 1000
 # class with a single text is in 63 % of the resamples.
 MIN_DEFINED = 0.6
 MAX_WEIGHTS = 4_000_000  # maximum number of weights in memory at a time: 32 MB
-N_GAPS = 64  # maximum number of gaps in `expected_gain`: later ones count for less than 2^-64
 
 
 class Verdict(StrEnum):
@@ -136,50 +135,6 @@ def wilson_interval(n_right: int, n: int) -> Interval:
     """
     bounds = stats.binomtest(n_right, n).proportion_ci(LEVEL, method="wilson")
     return Interval(n_right / n, float(bounds.low), float(bounds.high))
-
-
-def expected_gain(values: Sequence[float], best: float, *, n_more: int) -> Interval:
-    """Return by how much `n_more` further draws are expected to exceed `best`, from four draws or
-    more, where more is better.
-
-    The draws so far have the values v_1 ≥ v_2 ≥ … ≥ v_n, and the tail of their distribution is
-    taken for exponential. The gap between v_i and v_i+1 then has the mean scale / i (Rényi, 1953),
-    so the scale is estimated from the k gaps of the better half, where the sums are over i = 1 … k:
-
-        scale = Σ_i (v_i - v_i+1) / 2^i / Σ_i 1 / (i 2^i)
-
-    The weights are those of the gaps in what the best of a random half of the draws lacks to v_1.
-    Another draw exceeds the larger of `best` and v_1 with the probability p, and `n_more` draws
-    exceed it on average by the gain:
-
-        p = exp(-max(best - v_1, 0) / scale) / (n + 1)
-        gain = scale Σ_j (1 - (1 - p)^j) / j        with  j = 1 … n_more
-
-    The interval is ± 1.96 standard errors of the jackknife (Efron, 1982), cut at 0.
-
-    The measurement with which the estimate was checked is in docs/search.md ("What more trials
-    would gain").
-    """
-    n = len(values)
-    ranked = np.sort(np.asarray(values, dtype=np.float64))[::-1][: min(n // 2, N_GAPS) + 2]
-    powers = np.arange(1, n_more + 1)
-
-    def gain(ranked: Array, n: int) -> float:
-        k = min(n // 2, N_GAPS)
-        i = np.arange(1, k + 1)
-        gaps = ranked[:k] - ranked[1 : k + 1]
-        scale = float((gaps / 2.0**i).sum() / (1 / (i * 2.0**i)).sum())
-        if not scale:
-            return 0.0
-        p = math.exp(-max(best - ranked[0], 0.0) / scale) / (n + 1)
-        return scale * float(((1 - (1 - p) ** powers) / powers).sum())
-
-    # To leave out a draw below these has the effect of leaving out the last of them.
-    without = [gain(np.delete(ranked, i), n - 1) for i in range(len(ranked))]
-    without += without[-1:] * (n - len(ranked))
-    value = gain(ranked, n)
-    half = float(stats.norm.ppf((1 + LEVEL) / 2) * math.sqrt((n - 1) * np.var(without)))
-    return Interval(value, max(value - half, 0.0), value + half)
 
 
 # A value takes about 25 ms, and a report needs the same value for several sentences and figures.

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 from tuning.confirmation.rounds import Confirmation
 from tuning.inputs.data_card import DataCard
-from tuning.report.next_ranges import advise
 from tuning.report.sentences import verdict
 from tuning.search.events import CallEnded, Event, SearchStarted
 from tuning.spaces.loading import SearchSpace
@@ -50,7 +49,6 @@ def note(
         # The trials of a running search are newer than the verdict.
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         verdict=verdict(summary, confirmation),
-        advice=[entry.sentence for entry in advise(summary, space, card, confirmation)],
         card=card,
         has_folds=summary.step == "fold",
         n_rows=sum(card.n_rows.values()),

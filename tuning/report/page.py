@@ -35,7 +35,6 @@ from tuning.report.confirmation import finalist_rows, missed_sentences
 from tuning.report.figures import report_figures
 from tuning.report.html_parts import WIDTHS, narrow, plot_html, plotly_script, table
 from tuning.report.labels import labels_to_check
-from tuning.report.next_ranges import advise, declarations
 from tuning.report.sentences import (
     answer,
     constant_sentence,
@@ -171,7 +170,6 @@ def page(
         for title, sentence, figure in report_figures(study, summary, space, confirmation)
     ]
     weights = weights_text(config.data.weight_column, config.train.class_weight)
-    advice = advise(summary, space, card, confirmation)
     n_searched, architectures = len(searched_names(space)), costs.architecture_rows(summary)
     estimates = estimate(confirmation)
     constant = "" if test else constant_sentence(confirmation, card, config)
@@ -212,9 +210,7 @@ def page(
         finalists=_finalists(estimates) if estimates else None,
         test=_test(test, study, config.metric, card.target) if test else None,
         plots=plots,
-        advice=[entry.sentence for entry in advice],
         n_missing=0 if confirmation else max(least - summary.n_confirmable, 0),
-        declarations=declarations(advice),
         n_best=0 if summary.has_costs else min(N_TABLE, len(summary.ranked)),
         best=table(*narrow(*best_rows(summary, space, confirmation), n_searched, n_after=2)),
         counts=counts_sentence(summary),

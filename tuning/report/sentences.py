@@ -49,7 +49,7 @@ def answer(
         promised = promise(estimates) if estimates is not None and is_best else []
         return " ".join([_answer_on_test(test, summary), *promised])
     if best is None or estimates is None or not best.is_confirmed:
-        return best_sentence(summary, confirmation)
+        return verdict(summary, confirmation)
     behind = behind_linear(linear, confirmation, study=summary.study)
     is_behind = lower_mean(estimates) is not None or behind or constant
     use = f"{'Do not use' if is_behind else 'Use'} trial {best.trial.number}"
@@ -101,27 +101,6 @@ def _on_test(scores: Scores, metric: Metric) -> str:
 
 
 def verdict(summary: Summary, confirmation: Confirmation | None = None) -> str:
-    return f"{best_sentence(summary, confirmation)} {gain_sentence(summary, confirmation)}".rstrip()
-
-
-def gain_sentence(summary: Summary, confirmation: Confirmation | None = None) -> str:
-    if summary.draws_duplicates:
-        return "The last ten trials are duplicates: the space has hardly another configuration."
-    if summary.gain is None:
-        return ""
-    gain = summary.gain.measured(confirmation)
-    value, error = gain.expected.value, gain.expected.high - gain.expected.value
-    n = n_decimals(*map(value_of, summary.ranked[:1]))
-    text = f"Ten more trials are expected to gain {value:.{n}f} ± {error:.{n}f} in {summary.metric}"
-    if gain.spread is None:
-        return f"{text}."
-    size = "not more" if gain.is_small else "more"
-    change = f"the best trials change from {summary.step} to {summary.step}"
-    spread = "the spread between seeds" if gain.is_measured else change
-    return f"{text}, {size} than {spread}, {gain.spread:.{n}f}."
-
-
-def best_sentence(summary: Summary, confirmation: Confirmation | None = None) -> str:
     estimates, chosen, newer = estimate(confirmation), best_of(summary, confirmation), ""
     if estimates:
         if chosen is None or chosen.is_confirmed or not estimates.is_confirmed:

@@ -12,8 +12,6 @@ from functools import partial
 
 from optuna.exceptions import UpdateFinishedTrialError
 
-from tuning.config import AUTO, MAX_AUTO_TRIALS
-from tuning.confirmation.rounds import Confirmation
 from tuning.metrics import metric_text, sign
 from tuning.outcomes import SearchEnd, StopReason
 from tuning.search import linear_model
@@ -27,7 +25,6 @@ from tuning.search.recovery import start
 from tuning.search.session import Session
 from tuning.search.writer import StudyWriter, describe
 from tuning.spaces.hyperparameters import key
-from tuning.study.gain import N_MORE
 from tuning.study.trials import starting_point_text
 from tuning.training.result import Epoch
 from tuning.workers.dispatcher import TICK_SECONDS, Dispatcher
@@ -52,8 +49,6 @@ class Search:
         rungs = Rungs(rung_epochs, sign(self._config.metric), n_trials=0)
         self._open = OpenTrials(self._dispatcher, rungs, session.folder, epochs=n_steps)
         self.n_trials = 0
-        self._requested: int | str = 0
-        self._confirmation = Confirmation.load(session.folder)
         self._deadline: float | None = None
         self._ends_paused = False
         self._started = time.monotonic()
@@ -61,15 +56,13 @@ class Search:
         self._ends = TrialEnds(session, self._writer, self._open, self._notify)
 
     def run(
-        self, n_trials: int | str, *, timeout_seconds: float | None, ends_paused: bool = False
+        self, n_trials: int, *, timeout_seconds: float | None, ends_paused: bool = False
     ) -> SearchEnd:
-        """Search until the study has `n_trials` finished trials (`AUTO`: until more are not worth
-        it) or the time is up, and return why the search ended. `ends_paused`: trials that are
-        paused when the time is up are pruned.
+        """Search until the study has `n_trials` finished trials or the time is up, and return why
+        the search ended. `ends_paused`: trials that are paused when the time is up are pruned.
         """
         self._ends_paused = ends_paused
-        self._requested = n_trials
-        self._set_n_trials()
+        self.n_trials = self._open.rungs.n_trials = n_trials
         if timeout_seconds is not None:
             self._deadline = time.monotonic() + timeout_seconds
         try:
@@ -81,7 +74,6 @@ class Search:
             if linear_model.is_pending(self._session):
                 self._notify("starting points wait for the linear model, which is being trained")
             while not self._session.interrupt.requested:
-                self._set_n_trials()
                 has_epoch = any(opened.n_epochs for opened in self._dispatcher.running)
                 linear_model.follow(self._session, has_epoch=has_epoch)
                 has_asked = self._dispatch()
@@ -96,28 +88,6 @@ class Search:
         finally:
             self._ends.suspend()
         return SearchEnd.INTERRUPTED
-
-    @property
-    def _has_enough(self) -> bool:
-        """Whether more trials are not worth it, with `AUTO`."""
-        if self._requested != AUTO:
-            return False
-        summary = self._writer.summary
-        is_small = summary.gain and summary.gain.measured(self._confirmation).ends_search
-        return summary.draws_duplicates or bool(is_small)
-
-    def _set_n_trials(self) -> None:
-        """Set the number of trials of the study: what was requested, or with `AUTO` `N_MORE` more
-        than have begun while these are worth it. ASHA prunes a trial that could not go on then.
-        """
-        if isinstance(self._requested, int):
-            self.n_trials = self._requested
-        else:
-            summary = self._writer.summary
-            n_begun = summary.n_taken + summary.counts["waiting"]
-            n_more = 0 if self._has_enough else N_MORE
-            self.n_trials = max(n_begun, min(n_begun + n_more, MAX_AUTO_TRIALS))
-        self._open.rungs.n_trials = self.n_trials
 
     def _read_trials(self) -> None:
         for trial in self._open.read_trials(self._writer.summary.trials):
@@ -145,8 +115,7 @@ class Search:
             return None
         self._ends.prune_paused("with all trials at its rung")
         if self._writer.summary.n_finished >= self.n_trials:
-            is_auto = self._requested == AUTO and self.n_trials < MAX_AUTO_TRIALS
-            return SearchEnd.ENOUGH if is_auto else SearchEnd.FINISHED
+            return SearchEnd.FINISHED
         return SearchEnd.EXHAUSTED if self._proposals.is_exhausted else None
 
     def _time_is_up(self) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 import optuna
 
 from tuning.config import (
-    AUTO,
     DEFAULT_TRIALS,
     MAX_TRIALS,
     Limits,
@@ -62,14 +61,14 @@ from tuning.study.summary import summarize
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """The budget of a call. `n_trials`: a number or `AUTO`. `total_seconds`: duration of the
+    """The budget of a call. `total_seconds`: duration of the
     study's searches over all calls, in place of `n_trials` and `timeout_seconds`; trials that are
     paused when the time is up are pruned. `min_texts`: minimum number of texts that a trial trains
-    before it is compared with others (`fidelity`). `folds`: number of folds, or `AUTO`
+    before it is compared with others (`fidelity`). `folds`: number of folds, or `config.AUTO`
     (`with_folds`).
     """
 
-    n_trials: int | str | None = None
+    n_trials: int | None = None
     timeout_seconds: float | None = None
     total_seconds: float | None = None
     min_texts: int | None = None
@@ -109,11 +108,6 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
         confirms: after the search, train the best trials on fresh seeds with the same workers.
     """
     budget = budget or Budget()
-    if budget.n_trials == AUTO and config.costs:
-        raise ArgumentError(
-            "n_trials must be a number with several objectives, whose gain is no single number;"
-            f" received {AUTO!r}."
-        )
     started, folder = time.monotonic(), results.study(config.study)
     find_space(config.space, study=config.study)  # Before anything is written.
 
@@ -180,7 +174,7 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
 
 def _left(
     budget: Budget, session: Session, *, started: float
-) -> tuple[int | str, float | None, float | None]:
+) -> tuple[int, float | None, float | None]:
     """Return the study's number of trials, which is this call's, else that of the last call, else
     the default; the seconds that are left for this call; and the duration of all searches.
     """

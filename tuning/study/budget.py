@@ -10,19 +10,19 @@ from tuning.results import safe_name
 from tuning.spaces.files import short_name
 from tuning.study.trials import trial_seconds
 
-N_TRIALS = "n_trials"  # the last requested number of trials, or `AUTO`
+N_TRIALS = "n_trials"  # the last requested number of trials
 N_WORKERS = "n_workers"  # the number of workers of the last search
 TOTAL_SECONDS = "total_seconds"  # the requested duration of all searches
 SEARCHED_SECONDS = "searched_seconds"  # the requested duration that is over
 
 
-def set_n_trials(study: optuna.Study, n_trials: int | str) -> None:
+def set_n_trials(study: optuna.Study, n_trials: int) -> None:
     if study.user_attrs.get(N_TRIALS) != n_trials:
         study.set_user_attr(N_TRIALS, n_trials)
 
 
-def requested_n_trials(study: optuna.Study) -> int | str | None:
-    n_trials: int | str | None = study.user_attrs.get(N_TRIALS)
+def requested_n_trials(study: optuna.Study) -> int | None:
+    n_trials: int | None = study.user_attrs.get(N_TRIALS)
     return n_trials
 
 

@@ -145,8 +145,6 @@ class Status:
             repeats.
         linear_model_value: the value of the linear model on the same validation split; None before
             the model has been trained.
-        expected_gain: `Gain.expected`; `expected_gain_error` is half of its 95 % interval, and
-            `seed_spread` is `Gain.spread`.
         at_work: the process that searches or confirms the study now; None without one.
         n_tokens: number of tokens that all trials have trained on.
     """
@@ -169,9 +167,6 @@ class Status:
     best_trial_of_the_search: int | None
     baseline_value: float | None
     linear_model_value: float | None
-    expected_gain: float | None
-    expected_gain_error: float | None
-    seed_spread: float | None
     at_work: LockHolder | None
     seconds_by_phase: dict[str, float]
     overhead_share: float | None
@@ -182,7 +177,6 @@ class Status:
 def status_of(study: StudyHandle) -> Status:
     record, summary, best = study.record, study.summary, study.best
     baseline, metric = summary.baseline, summary.metric
-    gain = summary.gain and summary.gain.measured(study.confirmation)
     linear = study.linear_reference
     return Status(
         study=study.name,
@@ -203,9 +197,6 @@ def status_of(study: StudyHandle) -> Status:
         best_trial_of_the_search=summary.best.number if summary.best else None,
         baseline_value=value_of(baseline) if baseline else None,
         linear_model_value=linear.value(metric) if linear else None,
-        expected_gain=gain.expected.value if gain else None,
-        expected_gain_error=gain.expected.high - gain.expected.value if gain else None,
-        seed_spread=gain.spread if gain else None,
         at_work=holder_of(study.folder),
         seconds_by_phase={
             phase: round(seconds, 3) for phase, seconds in summary.seconds_by_phase.items()

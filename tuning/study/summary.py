@@ -17,7 +17,6 @@ from tuning.confirmation.estimates import estimate
 from tuning.confirmation.rounds import Confirmation
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, pareto_front
-from tuning.study.gain import N_MORE, Gain, gain_of
 from tuning.study.trials import (
     ENDED,
     attributes_of,
@@ -29,7 +28,6 @@ from tuning.study.trials import (
     seconds_of,
     step_of,
     was_trained,
-    without_copies,
 )
 
 # Minimum number of completed trials of a search that is confirmed.
@@ -125,16 +123,6 @@ class Summary:
     @property
     def best(self) -> FrozenTrial | None:
         return self.ranked[0] if self.ranked else None
-
-    @cached_property
-    def gain(self) -> Gain | None:
-        return None if self.has_costs else gain_of(self.trials, self.ranked, self.metric)
-
-    @cached_property
-    def draws_duplicates(self) -> bool:
-        """Whether the last `N_MORE` finished trials are duplicates."""
-        newest = [trial for trial in self.trials if trial.state.is_finished()][-N_MORE:]
-        return len(newest) == N_MORE and not without_copies(newest)
 
     @property
     def baseline(self) -> FrozenTrial | None:
