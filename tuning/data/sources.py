@@ -30,9 +30,8 @@ class Reviews:
 
     `frame` has the columns text (str) and label (of the dtype of `target`), and slice, group, time
     and split (str) and weight (float32) if the source was read with columns for them. `dropped` is
-    the number of rows that were left out, by reason; `broken` the places of the lines that could
-    not be read; `class_rule` says how values became labels, such as stars classes, and is None if
-    they are the labels.
+    the number of rows that were left out, by reason; `class_rule` says how values became labels,
+    such as stars classes, and is None if they are the labels.
     """
 
     frame: pd.DataFrame
@@ -40,7 +39,6 @@ class Reviews:
     text_column: str
     label_column: str
     dropped: dict[str, int]
-    broken: tuple[str, ...]
     class_rule: str | None = None
 
     @property
@@ -95,7 +93,7 @@ def load_reviews(
     dropped = read.dropped | ({"with an empty text": int(empty.sum())} if empty.any() else {})
     if len(frame) < MIN_ROWS:
         raise _too_few_rows(config, len(frame))
-    return Reviews(frame, read.target, text_column, label_column, dropped, table.broken, read.rule)
+    return Reviews(frame, read.target, text_column, label_column, dropped, read.rule)
 
 
 def _too_few_rows(config: DataConfig, n_rows: int) -> DataError:
@@ -181,7 +179,6 @@ def _with_files(
             join="inner",
             ignore_index=True,
         ),
-        broken=tuple(line for t in of_split.values() for line in t.broken),
     )
 
 

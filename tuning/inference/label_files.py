@@ -106,8 +106,7 @@ def chunks(
     size = 0
     for row in rows:
         chunk.append(row)
-        # A row keeps all its cells, and its text is one of them.
-        size += max(len(row.text), sum(map(len, row.cells)))
+        size += len(row.text)
         if len(chunk) == n_rows or size >= n_characters:
             yield chunk
             chunk, size = [], 0

@@ -29,9 +29,7 @@ class DataSource:
     """The entries of a data card that do not come from the texts.
 
     `class_rule` says how stars became classes, `split_rule` how the rows were split. `dropped` is
-    the number of rows that were left out, by reason; `n_broken_lines` the number of lines that
-    could not be read, and `broken_lines` the places of the first of them. `draws_validation`: as in
-    `SplitReviews`.
+    the number of rows that were left out, by reason. `draws_validation`: as in `SplitReviews`.
     """
 
     data: str | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -41,8 +39,6 @@ class DataSource:
     split_rule: str = field(default=random_split.SENTENCE, metadata=OMIT_DEFAULT)
     draws_validation: bool = field(default=True, metadata=OMIT_DEFAULT)
     dropped: dict[str, int] | None = field(default=None, metadata=OMIT_DEFAULT)
-    n_broken_lines: int | None = field(default=None, metadata=OMIT_DEFAULT)
-    broken_lines: list[str] | None = field(default=None, metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -252,8 +252,6 @@ def data_rows(card: DataCard) -> list[tuple[str, str]]:
 
 def _left_out(card: DataCard) -> str:
     parts = [f"{n:,} rows {why}" for why, n in (card.dropped or {}).items()]
-    if card.n_broken_lines and card.broken_lines:
-        parts.append(f"{card.n_broken_lines:,} broken lines, the first {card.broken_lines[0]}")
     return "; ".join(parts) or "nothing"
 
 

@@ -129,7 +129,7 @@ def make_app(
     """
     # One thread: not every format of a model can be called by several threads at once. Joining the
     # waiting requests into one call of the model gave 0.6 to 1.1 times as many texts a second
-    # (`make bench-serving`, ONNX), so each request is a call.
+    # (`benchmarks/serving.py` for 6 s a load, two ONNX models), so each request is a call.
     thread = ThreadPoolExecutor(1, thread_name_prefix="model")
     n_waiting = 0
     export = Export(study=manifest.study, created=manifest.created)

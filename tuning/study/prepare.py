@@ -36,7 +36,6 @@ USUAL_PERCENTILE = 95  # percentage of the training texts that are not cut
 # 1,000, 5,000 and 20,000 rows, the accuracy that is confirmed on one split is too good by 2.0, 0.2
 # and -0.1 points (docs/confirmation.md).
 MAX_RESPLIT_ROWS = 20_000
-N_NAMED = 20  # maximum number of broken lines in the log and the data card
 
 
 def prepare_corpus(
@@ -93,8 +92,6 @@ def _read_splits(
         draws_validation=splits.draws_validation,
         dropped=reviews.dropped
         | ({"whose text is in a later split": splits.n_left_out} if splits.n_left_out else {}),
-        n_broken_lines=len(reviews.broken),
-        broken_lines=list(reviews.broken[:N_NAMED]),
     )
     del reviews  # The splits contain copies of its texts: 0.7 GiB for 1,000,000 reviews.
     release_memory()
@@ -108,8 +105,6 @@ def _tokenized(
     results: ResultsDir,
     progress: Progress | None = None,
 ) -> Corpus:
-    for line in source.broken_lines or ():
-        logger.warning("left out: %s", line)
     return build_corpus(
         results.cache_dir(splits.fingerprint), splits, source=source, progress=progress
     )
