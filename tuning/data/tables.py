@@ -114,7 +114,7 @@ def parts_of(
     """Yield the rows of a file, at most `n_rows` at a time, so the memory does not grow with the
     file. `only` gets the names of the columns and returns the single column that is needed.
 
-    pandas reads 2.0 GB of CSV (2,260,000 reviews) in parts of 4,096 rows in 9 s of CPU and 176 MiB.
+    2.0 GB of CSV (2,260,000 reviews) took 12 s of CPU and 163 MiB in parts of 4,096 rows.
     """
     with opened(path, progress) as data:
         match file_format(path):
