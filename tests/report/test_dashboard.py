@@ -1,6 +1,5 @@
 """Notes and pictures in Optuna Dashboard, and its program."""
 
-import json
 import re
 import socket
 import subprocess
@@ -40,15 +39,11 @@ def test_note_escapes_what_comes_from_data(finished: tuple[ResultsDir, Outcome])
     assert "The steps of a trial are folds." not in text
 
 
-def test_study_carries_its_note_and_learning_curves(
-    finished: tuple[ResultsDir, Outcome], served: str
-) -> None:
+def test_study_carries_its_note(finished: tuple[ResultsDir, Outcome], served: str) -> None:
     study = optuna.load_study(study_name="s", storage=finished[0].storage_url(None))
     text = get_note(study)
     assert re.match(r"## Verdict at 20\d\d-\d\d-\d\d \d\d:\d\d UTC\n", text)
     assert all(heading in text for heading in ("## Data", "## Search space tiny"))
-    detail = json.loads(get(f"{served}/api/studies/{study._study_id}"))
-    assert [graph["id"] for graph in detail["plotly_graph_objects"]] == ["learning_curves"]
 
 
 @pytest.mark.journey

@@ -14,7 +14,6 @@ from optuna.trial import TrialState, create_trial
 from tests.commands import Ran
 from tuning.confirmation.rounds import Confirmation, Finalist
 from tuning.errors import StudyError
-from tuning.report.figures import learning_curves
 from tuning.report.page import write_report
 from tuning.report.sentences import verdict
 from tuning.report.tables import best_rows
@@ -113,28 +112,18 @@ def test_best_of_is_no_trial_that_another_program_has_finished(confirmed: Confir
     assert alone is not None and alone.trial is foreign
 
 
-def test_figures_are_about_the_confirmed_best(confirmed: Confirmed) -> None:
-    confirmed.repeat(3)
-    summary, confirmation = confirmed.summary, confirmed.confirmation
-    name = f"trial {confirmed.winner} (confirmed best)"
-    assert name in [curve.name for curve in learning_curves(summary, confirmation).data]
-
-
 def test_baseline_that_is_the_best_is_shown_once(
     confirmed: Confirmed, finished: tuple[ResultsDir, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where it is not among the best of the search that a table or a figure shows."""
+    """Also where it is not among the best of the search that a table shows."""
     confirmed.winner = 0
     confirmed.repeat(3)
     summary, confirmation = confirmed.summary, confirmed.confirmation
     n = summary.ranked.index(summary.baseline)
     monkeypatch.setattr("tuning.report.tables.N_TABLE", n)
-    monkeypatch.setattr("tuning.report.figures.N_CURVES", n)
     label = "0 (baseline, confirmed best)"
     rows = best_rows(summary, finished[1].space, confirmation)[1]
     assert [row[0] for row in rows].count(label) == 1
-    curves = learning_curves(summary, confirmation).data
-    assert [curve.name for curve in curves].count(f"trial {label}") == 1
 
 
 def test_page_and_status_name_the_confirmed_best(

@@ -237,14 +237,13 @@ class Study:
         return verdict(study.summary, study.confirmation)
 
     def learning_curves(self) -> go.Figure:
-        """Return a figure of the metric after each epoch, with pruned trials."""
+        """Return Optuna's figure of the metric of each trial after each epoch."""
         from tuning.report.figures import learning_curves
 
-        study = self._read()
-        return learning_curves(study.summary, study.confirmation)
+        return learning_curves(self.optuna_study, self._read().summary)
 
     def history(self) -> go.Figure:
-        """Return a figure of the value of each trial and of the best value so far."""
+        """Return Optuna's figure of the value of each trial and of the best value so far."""
         from tuning.report.figures import history
 
         return history(self.optuna_study, self._read().summary)

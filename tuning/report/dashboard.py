@@ -1,7 +1,4 @@
-"""Additions to a study in Optuna Dashboard: a note and the learning curves.
-
-Plotly is loaded with the first figure, not with this module.
-"""
+"""The note of a study in Optuna Dashboard."""
 
 from __future__ import annotations
 
@@ -17,21 +14,16 @@ from tuning.templates import render
 
 
 def annotate(event: Event) -> None:
-    """Write the note at the start of a search, and with the curves at the end of a call."""
+    """Write the note at the start of a search, and at the end of a call."""
     if not isinstance(event, SearchStarted | CallEnded):
         return
     opened = event.opened
-    from optuna_dashboard import save_note, save_plotly_graph_object
+    from optuna_dashboard import save_note
 
     summary = summarize(opened.study, metric=opened.config.metric)
     confirmation = Confirmation.load(opened.folder)
     text = note(summary, card=opened.corpus.card, space=opened.space, confirmation=confirmation)
     save_note(opened.study, text)
-    if summary.ranked and isinstance(event, CallEnded):
-        from tuning.report.figures import learning_curves
-
-        curves = learning_curves(summary, confirmation)
-        save_plotly_graph_object(opened.study, curves, graph_object_id="learning_curves")
 
 
 def note(

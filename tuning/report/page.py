@@ -167,7 +167,7 @@ def page(
         measured_by = next(m for m in (measured_by, *metrics) if known.get(m.name) is not None)
     plots = [
         (title, sentence, None if figure is None else plot_html(figure))
-        for title, sentence, figure in report_figures(study, summary, space, confirmation)
+        for title, sentence, figure in report_figures(study, summary, space)
     ]
     weights = weights_text(config.data.weight_column, config.train.class_weight)
     n_searched, architectures = len(searched_names(space)), costs.architecture_rows(summary)
