@@ -12,9 +12,8 @@ from tests.stored_documents import RECORD
 from tuning.atomic_io import write_json
 from tuning.documents import unstructure, write
 from tuning.evaluation.statistics import mean_interval
-from tuning.report.spaces import SpaceResult
+from tuning.report.spaces import COMPARISON, SpaceResult
 from tuning.results import ResultsDir, StudyDir
-from tuning.study.budget import study_name
 from tuning.study.storage import close_study, open_storage
 
 SMALL = [0.001, -0.001, 0.0, 0.0, 0.0]
@@ -29,9 +28,8 @@ def confirmed(
         space=name,
         study=f"compare-reviews-{name}",
         metric="val_accuracy",
-        accuracy=mean_interval(values),
+        mean=mean_interval(values),
         repeats={(seed, 0): value for seed, value in enumerate(values, start=1)},
-        search_value=mean + 0.004,
         **{"n_trials": 31, "n_parameters": 1_000, "train_seconds": 12.5, **facts},
     )
 
@@ -51,14 +49,12 @@ def store_study(
     **config: Any,
 ) -> StudyDir:
     """Write the study of a search space with one trial, number 0, confirmed by `values`."""
-    folder = results.study(study_name(comparison, space))
+    folder = results.study(f"{comparison}-{space}")
     folder.path.mkdir(parents=True)
-    n_before = len(list(results.path.glob("*/study.json")))
     record = replace(
         RECORD,
         config=replace(RECORD.config, study=folder.name, space=space, **config),
         data_fingerprint=data_fingerprint,
-        created=f"2026-01-01 00:{n_before:02}",
     )
     write(folder.config_path, record)
     write_json(folder.space_path, unstructure({}))
@@ -67,6 +63,7 @@ def store_study(
         study_name=folder.name,
         direction="maximize",
     )
+    study.set_user_attr(COMPARISON, {"name": comparison, "seconds": 60})
     if values:
         seconds = {"train": 3.0, "storage": 9}
         attributes = {"best_epoch": 2, "n_parameters": n_parameters, "seconds": seconds}

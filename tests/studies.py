@@ -143,7 +143,6 @@ def tune_with(
     storage_url: str,
     n_trials: int | None = None,
     timeout_seconds: float | None = None,
-    total_seconds: float | None = None,
     min_texts: int | None = None,
     n_workers: int | None = 1,
     limits: Limits | None = None,
@@ -161,7 +160,6 @@ def tune_with(
         budget=Budget(
             n_trials=n_trials,
             timeout_seconds=timeout_seconds,
-            total_seconds=total_seconds,
             min_texts=min_texts,
         ),
         workers=replace(pool or Workers(), n_workers=n_workers),

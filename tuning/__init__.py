@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuning.api.comparison import Comparison, compare, load_comparison
+    from tuning.api.comparison import Comparison, compare
     from tuning.api.exports import Export, load_export
     from tuning.api.search import tune
     from tuning.api.study import Configuration, Study, load_study
@@ -35,7 +35,6 @@ __all__ = [
     "TuningError",
     "Workers",
     "compare",
-    "load_comparison",
     "load_export",
     "load_study",
     "tune",
@@ -43,7 +42,7 @@ __all__ = [
 
 # The names are imported at their first use: `import tuning` is part of every command and worker.
 _HOMES = {
-    "tuning.api.comparison": ("Comparison", "compare", "load_comparison"),
+    "tuning.api.comparison": ("Comparison", "compare"),
     "tuning.api.exports": ("Export", "load_export"),
     "tuning.api.search": ("tune",),
     "tuning.api.study": ("Configuration", "Study", "load_study"),

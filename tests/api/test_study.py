@@ -153,7 +153,7 @@ def test_import_loads_no_library() -> None:
 def test_public_names_exist_and_have_docstrings() -> None:
     assert tuning.__all__ == [
         *("Comparison", "Configuration", "Data", "Export", "Limits", "Study", "TuningError"),
-        *("Workers", "compare", "load_comparison", "load_export", "load_study", "tune"),
+        *("Workers", "compare", "load_export", "load_study", "tune"),
     ]
     assert all(inspect.getdoc(getattr(tuning, name)) for name in tuning.__all__)
     with pytest.raises(AttributeError, match="no attribute 'other'"):

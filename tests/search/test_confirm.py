@@ -37,7 +37,6 @@ from tuning.search.confirm import (
 from tuning.search.events import RepeatEnded, Subscriber
 from tuning.search.session import Session
 from tuning.spaces.loading import SearchSpace
-from tuning.study.budget import TOTAL_SECONDS
 from tuning.study.handle import StudyHandle
 from tuning.study.study import recorded_space
 from tuning.study.summary import summarize
@@ -147,25 +146,6 @@ def test_confirmation_needs_three_trials_that_were_trained_here_and_its_continua
     folder.confirmation_path.write_text("{}")
     require_finished(summary, folder)
     assert [f.trial for f in finalists_of(summary, SearchSpace("x", ()), top=5)] == [4]
-
-
-def test_confirmation_of_a_comparison_needs_one_trial(
-    copied: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`make confirm` needs as many trials as the confirmation within `make compare`, and an export
-    names what confirms the study. At its end, a search of `make compare` has the number of its
-    trials.
-    """
-    copied.study().set_user_attr(TOTAL_SECONDS, 60.0)
-    summary = summarize(copied.study(), metric="val_accuracy")
-    nothing = replace(summary, trials=[])
-    for known, remedy in ((nothing, "make compare"), (summary, "make confirm STUDY=s ")):
-        study = StudyHandle.of(copied.results, "s")
-        vars(study)["summary"] = replace(known, trials=known.trials[:1])
-        assert f"`{remedy}" in study.confirm_remedy
-    monkeypatch.setattr(confirming, "summarize", lambda *_, **__: nothing)
-    with pytest.raises(StudyError, match=r"1 completed trial or more.* `make compare STUDY=s MIN"):
-        run(copied)
 
 
 def test_trainings_of_a_worker_are_counted_over_all_rounds(tmp_path: Path) -> None:

@@ -484,31 +484,6 @@ def test_trial_of_a_search_that_is_stopped_is_paused_or_queued_again(
     assert run.states().count("COMPLETE") == 3
 
 
-def test_search_that_ends_paused_trials_prunes_them_and_their_duplicates(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = make(trains, n_workers=3)
-    for values in ({"vocab_size": 10}, {"vocab_size": 500}, {"vocab_size": 500}):
-        run.session.study.enqueue_trial(values)
-    end_the_time(run, monkeypatch, after="trial 1 epoch 2")
-    assert run.go(5, timeout_seconds=1_000, ends_paused=True) is SearchEnd.TIMEOUT
-    assert run.states() == ["COMPLETE", "PRUNED", "PRUNED"]
-    assert run.trials[2].user_attrs["same_as"] == 1
-    assert not any(run.session.folder.checkpoint_path(number).exists() for number in range(3))
-    assert run.is_empty
-
-
-def test_baseline_of_a_search_that_ends_paused_trials_stays_paused(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = make(trains, n_workers=2)
-    end_the_time(run, monkeypatch, after="trial 0 epoch 1")
-    assert run.go(5, timeout_seconds=1_000, ends_paused=True) is SearchEnd.TIMEOUT
-    assert run.states()[0] == "RUNNING" and "RUNNING" not in run.states()[1:]
-    assert run.session.folder.checkpoint_path(0).exists()
-    assert run.open.promotable() is run.open.paused_baseline is not None
-
-
 def test_trial_that_another_program_has_finished_is_left_out(make: Make) -> None:
     run = make(after_the_baseline(trains))
     study = run.session.study
@@ -966,14 +941,13 @@ def test_baseline_is_not_queued_again_in_a_study_that_has_no_room(make: Make) ->
 def test_call_goes_on_with_the_budget_of_the_study(make: Make) -> None:
     run, started = make(trains), time.monotonic()
 
-    def left(**budget: Any) -> tuple[int, float | None, float | None]:
+    def left(**budget: Any) -> tuple[int, float | None]:
         return _left(Budget(**budget), run.session, started=started)
 
     set_n_trials(run.session.study, 9)
-    assert left() == (9, None, None)
-    assert left(n_trials=7) == (7, None, None)
+    assert left() == (9, None)
+    assert left(n_trials=7) == (7, None)
     assert requested_n_trials(run.session.study) == 7
-    n_trials, seconds, total = left(total_seconds=600)  # It is a search of a comparison.
-    assert (n_trials, total) == (MAX_TRIALS, 600) and 590 < (seconds or 0.0) <= 600
-    assert left()[2] == 600
-    assert left(n_trials=7) == (7, None, None)
+    n_trials, seconds = left(n_trials=MAX_TRIALS, timeout_seconds=600)  # as in a comparison
+    assert n_trials == MAX_TRIALS and 590 < (seconds or 0.0) <= 600
+    assert left() == (7, None)

@@ -1,8 +1,10 @@
-"""Comparisons of search spaces: a loop over the search of `tune`, and their results in Python."""
+"""Comparisons of search spaces: a loop over the search of `tune`, and one table of its results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +28,13 @@ from tuning.api.parameters import (
 from tuning.api.study import Study
 from tuning.api.tracking import require_trackers, watching
 from tuning.commands import repeated
-from tuning.config import AUTO, given, number_of_folds, require_positive
+from tuning.config import AUTO, MAX_TRIALS, StudyConfig, given, number_of_folds, require_positive
 from tuning.display.console import console, end_script, print_traceback, warn
 from tuning.display.logs import import_optuna
 from tuning.display.progress import steps
 from tuning.display.tables import print_spaces
-from tuning.errors import ArgumentError, SpaceError, StudyError
-from tuning.results import ResultsDir, StudyDir
+from tuning.errors import ArgumentError, SpaceError
+from tuning.results import ResultsDir, StudyDir, safe_name
 from tuning.spaces.files import find_space, short_name
 from tuning.spaces.objects import keep_space, place_of
 
@@ -42,95 +44,58 @@ if TYPE_CHECKING:
     from tuning.report.spaces import SpaceResult
     from tuning.study.handle import StudyHandle
 
-DEFAULT_MINUTES = 10.0
 MIN_SPACES = 2
-# Types of the columns of `spaces_dataframe`, which may have missing values.
-KINDS = {
-    **dict.fromkeys(("accuracy", "low", "high", "search_value"), "float64"),
-    "n_trials": "Int64",
-    "train_seconds": "float64",
-    "n_parameters": "Int64",
-    "latency_ms": "float64",
-}
+COLUMNS = [
+    *("space", "study", "mean", "low", "high", "n_trials"),
+    *("train_seconds", "n_parameters", "latency_ms"),
+]
 
 
+@dataclass(frozen=True)
 class Comparison:
-    """The studies of a comparison, which `make compare` or `tuning.compare` created. Every property
-    reads the files and the storage again.
+    """The studies of a comparison, which `tuning.compare` returns. Every property reads the files
+    and the storage again.
 
-    Args:
+    Attributes:
         name: the name of the comparison.
-        results: the folder of all studies.
-        storage: URL of the Optuna storage; None: the file optuna.db in `results`.
-
-    Example:
-        >>> comparison = tuning.load_comparison("compare-reviews")
-        >>> print(comparison.verdict())
+        studies: the study of each search space that has been searched, by the name of the space.
     """
 
-    def __init__(self, name: str, results: ResultsDir, *, storage: str | None = None) -> None:
-        self.name, self._opened_in, self._storage = name, results, storage
-
-    def __repr__(self) -> str:
-        return f"Comparison({self.name!r}, {str(self._results.path)!r})"
-
-    @property
-    def _results(self) -> ResultsDir:
-        return self._opened_in.current
-
-    @property
-    def studies(self) -> dict[str, Study]:
-        """The study of each space that has begun, by the name of the space."""
-        from tuning.report.spaces import comparisons
-
-        root, storage = self._results, self._storage
-        return {
-            short_name(config.space): Study(root.study(config.study), root, storage=storage)
-            for config in (record.config for record in comparisons(root).get(self.name, []))
-        }
+    name: str
+    studies: Mapping[str, Study]
 
     @property
     def best(self) -> Study | None:
         """The study of the space with the best mean on fresh seeds; None before a confirmation."""
-        confirmed = [result for result in self._space_results() if result.accuracy]
-        return self.studies[confirmed[0].space] if confirmed else None
-
-    @property
-    def chosen(self) -> Study | None:
-        """The study of the space that `verdict` says to choose; None before a confirmation."""
-        from tuning.report.spaces import chosen
-
-        result = chosen(self._space_results())
-        return self.studies[result.space] if result else None
+        results = self._space_results()
+        return self.studies[results[0].space] if results and results[0].mean else None
 
     def verdict(self) -> str:
-        """Return sentences about which space to choose, and why."""
-        from tuning.report.spaces import choice
+        """Return a sentence about the best search space and its lead over each other one."""
+        from tuning.report.spaces import verdict
 
-        return " ".join(choice(self._space_results()))
+        return verdict(self._space_results())
 
     def spaces_dataframe(self) -> pd.DataFrame:
-        """Return one row for each space, the best first.
+        """Return one row for each search space, the best first.
 
-        The columns are space, study, accuracy, low and high (the corrected mean of the metric on
-        fresh seeds, by default the validation accuracy, and its 95 % interval; missing before a
-        confirmation), search_value, n_trials, train_seconds (of one training of the best),
-        n_parameters and latency_ms.
+        The columns are space, study, mean, low and high (the corrected mean of the metric on fresh
+        seeds, and its 95 % interval; missing before a confirmation), n_trials, train_seconds (of
+        one training of the best), n_parameters and latency_ms.
         """
         import pandas as pd
 
         rows = []
         for result in self._space_results():
-            rows.append(vars(result).copy())
-            if mean := result.accuracy:
-                rows[-1] |= {"accuracy": mean.value, "low": mean.low, "high": mean.high}
-        return pd.DataFrame(rows, columns=["space", "study", *KINDS]).astype(KINDS)
+            mean = result.mean
+            bounds = {"mean": mean.value, "low": mean.low, "high": mean.high} if mean else {}
+            rows.append({**vars(result), **bounds})
+        return pd.DataFrame(rows, columns=COLUMNS).convert_dtypes()
 
     def _space_results(self) -> list[SpaceResult]:
         from tuning.report.spaces import space_results
 
-        url = self._results.storage_url(self._storage)
-        return space_results(self._results, self.name, storage_url=url)
+        return space_results(study._read() for study in self.studies.values())
 
     def _repr_html_(self) -> str:
         from tuning.display.tables import frame_html
@@ -138,101 +103,12 @@ class Comparison:
         return frame_html(self.name, self.verdict(), self.spaces_dataframe())
 
 
-def _times(study: StudyHandle) -> tuple[float, float]:
-    """Return the seconds that a study was to be searched for, and the seconds of it that are over;
-    0 while its best is not confirmed.
-    """
-    from tuning.study.budget import TOTAL_SECONDS, searched_seconds
-
-    with study.opened() as opened:
-        total, searched = opened.user_attrs.get(TOTAL_SECONDS, 0.0), searched_seconds(opened)
-    confirmation = study.confirmation
-    return total, searched if confirmation and confirmation.is_over else 0.0
-
-
-def _seconds(minutes: float | None, before: float) -> float:
-    if minutes is None:
-        return before or 60 * DEFAULT_MINUTES
-    if 60 * minutes < before:
-        raise ArgumentError(
-            f"minutes must be {before / 60:g} or more, which the searches have had; received"
-            f" {minutes:g}. Start another comparison (study)."
-        )
-    return 60 * minutes
-
-
-def _items_of(spaces: str | Sequence[Any]) -> tuple[Sequence[Any], list[str]]:
-    """Return the search spaces and their names."""
-    items = spaces.split() if isinstance(spaces, str) else spaces
-    if isinstance(items, Path) or callable(items):
-        raise ArgumentError(f"spaces must be a list of search spaces; received {spaces!r}.")
-    names = [
-        short_name(
-            find_space(str(item), flag="spaces") if isinstance(item, str | Path) else place_of(item)
-        )
-        for item in items
-    ]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ArgumentError(
-            f"spaces must name each search space once; received {twice[0]!r} twice. Two spaces of"
-            " the same name must be renamed."
-        )
-    return items, names
-
-
-def _settings(
-    spaces: Mapping[StudyDir, str],
-    flags: Mapping[str, Any],
-    root: ResultsDir,
-    *,
-    folds: int | str | None,
-) -> tuple[dict[str, Any], int | str]:
-    """Return the settings that the studies of a comparison share, and `folds`, after a check of the
-    first.
-    """
-    from tuning.search.tune import configure
-    from tuning.study.prepare import prepare_search
-    from tuning.study.study import (
-        StudyIdentity,
-        read_record,
-        refuse_differences,
-        refuse_other_settings,
-    )
-
-    folder, space = next(iter(spaces.items()))
-    config = configure(folder.name, {**flags, "space": space}, folder)
-    is_new = not folder.config_path.exists()
-    if not is_new:
-        refuse_other_settings(folder, config)
-    # The data are tokenized here, because the time of no search should include this work.
-    wanted = AUTO if folds is None else folds
-    with steps() as progress:
-        made, corpus = prepare_search(config, results=root, folds=wanted, progress=progress)
-    if not is_new:
-        fingerprint = read_record(folder).space_fingerprint
-        identity = StudyIdentity(
-            config=made, data_fingerprint=corpus.fingerprint, space_fingerprint=fingerprint
-        )
-        refuse_differences(folder, identity)
-    settings = {
-        "seed": config.seed,
-        "metric": config.metric,
-        "train": {"epochs": config.train.epochs, "class_weight": config.train.class_weight},
-        "data": vars(config.data),
-        # All repeats of a comparison that an earlier version began have one split, and all its
-        # studies the same words.
-        "resplit": None if is_new else bool(config.resplit),
-        "counts_validation": None if is_new else bool(config.counts_validation),
-    }
-    return settings, wanted if is_new else config.train.n_folds
-
-
 @plain_values
 def compare(
-    spaces: SpaceSources = (),
+    spaces: SpaceSources,
     data: DataSource = None,
     *,
-    minutes: float | None = None,
+    minutes: float = 10.0,
     study: str | None = None,
     metric: str | None = None,
     class_weight: ClassWeight = None,
@@ -248,12 +124,12 @@ def compare(
     """Search several search spaces for the same time, confirm the best of each, and compare them.
 
     Each search space gets a study of its own. The same call continues a comparison that was
-    stopped, and adds search spaces or minutes to it.
+    stopped. Further spaces and more minutes are added to it.
 
     Args:
         spaces: two or more search spaces, separated by spaces: names in search_spaces/ or paths of
             files; in Python also a list of these, of subclasses of `keras_tuner.HyperModel` or of
-            functions `build(hp)` (default: those of the comparison).
+            functions `build(hp)`.
         minutes: duration of the search of each space, in minutes (default 10).
         study: name of the comparison (default: of the data set, as in compare-movie_reviews).
         metric: objective of the searches, as in `tune` (default val_accuracy, or by kind
@@ -268,8 +144,8 @@ def compare(
     Raises:
         ArgumentError: a value is out of range, or fewer than two spaces are named.
         DataError: the data can't be read, or have no such column.
-        SpaceError: a search space does not exist.
-        StudyError: the comparison exists with other settings.
+        SpaceError: a search space does not exist, or the search of every space failed.
+        StudyError: a study of the comparison exists with other settings or data.
         TrackerError: the package of a tracker is not installed.
         KeyboardInterrupt: the user interrupted the searches, outside a notebook.
 
@@ -280,107 +156,149 @@ def compare(
     """
     import_optuna()
     from tuning.report.page import write_report
-    from tuning.report.spaces import comparisons, space_results
     from tuning.search import tune as searching
-    from tuning.study.budget import study_name
     from tuning.study.handle import StudyHandle
 
     require_trackers(log_to)
     require_positive({"minutes": minutes})
-    items, names = _items_of(spaces)
+    items, seconds = _items_of(spaces), 60 * minutes
+    places = {name: keep_space(item) for name, item in items.items()}
     source, chosen, limits = source_of(data), workers_of(workers), limits_of(limits)
     root = ResultsDir(folder_of("results", results))
+    url = root.storage_url(storage)
     # The studies' names end with the space's name, and have at most 100 characters.
     home = root.study(f"compare-{data_stem(source.name)}"[:60] if study is None else study)
-    url = root.storage_url(storage)
-    configs = [record.config for record in comparisons(root).get(home.name, [])]
-    if len({*names, *(short_name(config.space) for config in configs)}) < MIN_SPACES:
-        raise ArgumentError(
-            f"spaces must name {MIN_SPACES} search spaces or more, as in 'baseline_lstm ngrams';"
-            f" received {' '.join(names) or 'none'!r}."
-        )
-    folders = {root.study(config.study): config.space for config in configs}
-    times = {folder: _times(StudyHandle(root, folder, url)) for folder in folders}
-    for item in items:
-        place = keep_space(item)
-        folders.setdefault(root.study(study_name(home.name, place)), place)
-    seconds = _seconds(minutes, max((total for total, _ in times.values()), default=0.0))
-    flags = given(
+    settings = given(
         seed=seed,
         metric=metric,
         train=given(epochs=epochs, class_weight=class_weight) or None,
         data=source.write(home) or None,
     )
-    settings, n_folds = _settings(folders, flags, root, folds=number_of_folds(folds))
-    is_complete, failed = True, list[SpaceError]()
-    for number, (folder, space) in enumerate(folders.items(), start=1):
-        if folder in times and times[folder][1] >= seconds:
-            continue
-        line = (
-            f"{short_name(space)}, space {number} of {len(folders)}: searching until"
-            f" {seconds / 60:g} min are over, then confirming (study {folder.name})."
-        )
-        console.print(escape(line))
-        config = searching.configure(folder.name, {**settings, "space": space}, folder)
-        try:
-            with watching(folder, metric=config.metric, log_to=log_to) as subscribers:
-                outcome = searching.tune(
-                    config,
-                    root,
-                    storage_url=url,
-                    budget=searching.Budget(total_seconds=seconds, folds=n_folds),
-                    workers=chosen,
-                    limits=limits,
-                    confirms=True,
-                    subscribers=subscribers,
+    folders = {name: root.study(f"{home.name}-{safe_name(name)}") for name in items}
+    n_folds = number_of_folds(AUTO if folds is None else folds)
+    config = searching.configure(home.name, settings, home)
+    _prepare(config, [*folders.values()], root, folds=n_folds)
+    is_complete, failed, studies = True, list[SpaceError](), dict[str, Study]()
+    for number, (name, folder) in enumerate(folders.items(), start=1):
+        handle = StudyHandle(root, folder, url)
+        left = _seconds_left(handle, seconds) if folder.config_path.exists() else seconds
+        if left > 0:
+            console.print(
+                escape(
+                    f"{name}, space {number} of {len(folders)}: searching for {left / 60:.3g} min,"
+                    f" then confirming (study {folder.name})."
                 )
-            is_complete = outcome.is_complete
-        except SpaceError as error:
-            failed.append(error)
-            warn(f"{short_name(space)} failed, and the others go on: {error}")
-            print_traceback(error)
-        if not is_complete:
-            console.print(f"Interrupted; {repeated()} continues the comparison.")
-            break
-    found = space_results(root, home.name, storage_url=url)
-    print_spaces(found)
-    for result in found:
-        if is_complete and result.search_value is not None:
-            page, _ = write_report(StudyHandle.of(root, result.study, storage))
+            )
+            own = searching.configure(folder.name, {**settings, "space": places[name]}, folder)
+            try:
+                with watching(folder, metric=own.metric, log_to=log_to) as subscribers:
+                    is_complete = searching.tune(
+                        own,
+                        root,
+                        storage_url=url,
+                        budget=searching.Budget(
+                            n_trials=MAX_TRIALS, timeout_seconds=left, folds=n_folds
+                        ),
+                        workers=chosen,
+                        limits=limits,
+                        confirms=True,
+                        subscribers=subscribers,
+                    ).is_complete
+            except SpaceError as error:
+                failed.append(error)
+                warn(f"{name} failed, and the others go on: {error}")
+                print_traceback(error)
+                continue
+            if not is_complete:
+                console.print(f"Interrupted; {repeated()} continues the comparison.")
+                break
+            _set_searched(handle, home.name, seconds)
+        space = items[name]
+        is_object = not isinstance(space, str | Path)
+        studies[name] = Study(folder, root, storage=storage, space=space if is_object else None)
+    comparison = Comparison(home.name, studies)
+    print_spaces(comparison._space_results())
+    for one in studies.values():
+        if (handle := one._read()).best:
+            page, _ = write_report(handle)
             console.print(escape(f"Report: {page}"))
     # The table and the reports are written first, because `end_script` raises an exception.
     if not is_complete:
         end_script()
-    if len(failed) == len(folders):
+    if failed and not studies:
         raise SpaceError(f"Every search space failed; the first: {failed[0]}")
-    return Comparison(home.name, root, storage=storage)
+    return comparison
 
 
-def load_comparison(
-    name: str, *, results: str | Path = "results", storage: str | None = None
-) -> Comparison:
-    """Open a comparison that `make compare` or `tuning.compare` created.
-
-    Args:
-        name: name of the comparison.
-        results: the folder of all studies.
-        storage: URL of the Optuna storage; None: the file optuna.db in `results`.
-
-    Raises:
-        StudyError: the comparison does not exist.
-
-    Example:
-        >>> comparison = tuning.load_comparison("compare-reviews")
-        >>> comparison.spaces_dataframe()
-    """
-    import_optuna()
-    from tuning.report.spaces import comparisons
-
-    root = ResultsDir(folder_of("results", results))
-    names = sorted(comparisons(root))
-    if name not in names:
-        raise StudyError(
-            f"name must be a comparison in {results}, which has {', '.join(names) or 'none'};"
-            f" received {name!r}."
+def _items_of(spaces: str | Sequence[Any]) -> dict[str, Any]:
+    """Return the search spaces by their names."""
+    if isinstance(spaces, Path) or callable(spaces):
+        raise ArgumentError(f"spaces must be a list of search spaces; received {spaces!r}.")
+    items: dict[str, Any] = {}
+    for item in spaces.split() if isinstance(spaces, str) else spaces:
+        is_path = isinstance(item, str | Path)
+        name = short_name(find_space(str(item), flag="spaces") if is_path else place_of(item))
+        if name in items:
+            raise ArgumentError(
+                f"spaces must name each search space once; received {name!r} twice. Two spaces of"
+                " the same name must be renamed."
+            )
+        items[name] = item
+    if len(items) < MIN_SPACES:
+        raise ArgumentError(
+            f"spaces must name {MIN_SPACES} search spaces or more, as in 'baseline_lstm ngrams';"
+            f" received {' '.join(items) or 'none'!r}."
         )
-    return Comparison(name, root, storage=storage)
+    return items
+
+
+def _prepare(
+    config: StudyConfig, folders: Sequence[StudyDir], root: ResultsDir, *, folds: int | str | None
+) -> None:
+    """Tokenize the data, because the time of no search should include this work, and refuse other
+    settings or data than those of the studies that exist.
+    """
+    from tuning.study.prepare import prepare_search
+    from tuning.study.study import StudyIdentity, read_record, refuse_differences
+
+    with steps() as progress:
+        made, corpus = prepare_search(config, results=root, folds=folds, progress=progress)
+    for folder in folders:
+        if folder.config_path.exists():
+            record = read_record(folder)
+            identity = StudyIdentity(
+                config=replace(made, study=folder.name, space=record.config.space),
+                data_fingerprint=corpus.fingerprint,
+                space_fingerprint=record.space_fingerprint,
+            )
+            refuse_differences(folder, identity)
+
+
+def _set_searched(handle: StudyHandle, name: str, seconds: float) -> None:
+    from tuning.report.spaces import COMPARISON
+
+    with handle.opened() as study:
+        study.set_user_attr(COMPARISON, {"name": name, "seconds": seconds})
+
+
+def _seconds_left(handle: StudyHandle, seconds: float) -> float:
+    """Return the seconds for which a study must still be searched. Of a search that was stopped,
+    only the time in which trials were trained counts.
+    """
+    from optuna.trial import TrialState
+
+    from tuning.report.spaces import COMPARISON
+
+    with handle.opened() as study:
+        before = float(study.user_attrs.get(COMPARISON, {}).get("seconds", 0.0))
+        # A trial that a kill interrupted is failed by the next call, long after its training.
+        trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    if before >= seconds:
+        return 0.0
+    searched, end = timedelta(), datetime.min
+    for trial in sorted(trials, key=lambda trial: trial.datetime_start or end):
+        if trial.datetime_start and trial.datetime_complete:
+            searched += max(trial.datetime_complete - max(trial.datetime_start, end), timedelta())
+            end = max(trial.datetime_complete, end)
+    # At least a second: the best is not confirmed yet, and a search ends with the confirmation.
+    return max(seconds - max(searched.total_seconds(), before), 1.0)

@@ -118,7 +118,7 @@ app = cyclopts.App(
 COMMANDS = {
     "tune": command(tune, _print_next),
     "confirm": study_command(Study.confirm),
-    "compare": command(compare, lambda comparison: _print_next(comparison.chosen)),
+    "compare": command(compare, lambda comparison: _print_next(comparison.best)),
     "dashboard": command(dashboard),
     "report": study_command(
         Study.report,

@@ -72,13 +72,13 @@ def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
 
 
 def print_spaces(spaces: Sequence[SpaceResult]) -> None:
-    from tuning.report.spaces import choice, space_rows
+    from tuning.report.spaces import space_rows, verdict
 
     header, rows = space_rows(spaces)
     if rows:
         whole = {header[0], *(name for name in header if "mean" in name)}
         console.print(_table("The search spaces, best first", header, rows, whole=whole))
-    print_texts(*choice(spaces))
+    print_texts(verdict(spaces))
 
 
 def _table(

@@ -42,14 +42,8 @@ from tuning.report.sentences import (
     linear_sentences,
     verdict,
 )
-from tuning.report.spaces import (
-    SpaceResult,
-    choice,
-    chosen,
-    comparison_of,
-    space_results,
-    space_rows,
-)
+from tuning.report.spaces import SpaceResult, compared_with, space_results, space_rows
+from tuning.report.spaces import verdict as verdict_on_spaces
 from tuning.report.tables import (
     N_TABLE,
     best_rows,
@@ -64,11 +58,10 @@ from tuning.report.tables import (
 )
 from tuning.report.threshold import threshold_advice
 from tuning.spaces.loading import SearchSpace
-from tuning.study.budget import is_of_comparison
 from tuning.study.handle import StudyHandle
 from tuning.study.prepare import prepare_corpus, require_same_data
 from tuning.study.study import StudyRecord
-from tuning.study.summary import Summary, least_complete
+from tuning.study.summary import MIN_COMPLETE, Summary
 from tuning.targets.labels import NO_LABEL
 from tuning.targets.target import Target
 from tuning.templates import render
@@ -97,10 +90,7 @@ def write_report(study: StudyHandle, *, slice_column: str | None = None) -> tupl
     folder, summary = study.folder, study.summary
     summary.require_complete("a report")
     cache, predictions = _read(study, slice_column=slice_column)
-    compared = comparison_of(study.record)
-    spaces = (
-        space_results(study.results, compared, storage_url=study.storage_url) if compared else []
-    )
+    spaces = space_results(compared_with(study))
     write_text(
         folder.trials_csv_path, trials_table(summary).to_csv(index=False, lineterminator="\n")
     )
@@ -173,7 +163,6 @@ def page(
     n_searched, architectures = len(searched_names(space)), costs.architecture_rows(summary)
     estimates = estimate(confirmation)
     constant = "" if test else constant_sentence(confirmation, card, config)
-    least = least_complete(is_of_comparison=is_of_comparison(study))
     first = answer(summary, confirmation, test, linear, constant=constant)
     return render(
         "tuning.report",
@@ -210,14 +199,14 @@ def page(
         finalists=_finalists(estimates) if estimates else None,
         test=_test(test, study, config.metric, card.target) if test else None,
         plots=plots,
-        n_missing=0 if confirmation else max(least - summary.n_confirmable, 0),
+        n_missing=0 if confirmation else max(MIN_COMPLETE - summary.n_confirmable, 0),
         n_best=0 if summary.has_costs else min(N_TABLE, len(summary.ranked)),
         best=table(*narrow(*best_rows(summary, space, confirmation), n_searched, n_after=2)),
         counts=counts_sentence(summary),
         timings=timings_sentence(summary),
         pruning=_pruning(summary, estimates, epochs=config.train.epochs),
         trials=table(*narrow(*trial_rows(summary, space), n_searched, n_after=1), kind="sortable"),
-        spaces=_spaces(measured.spaces, name),
+        spaces=_spaces(measured.spaces),
         split_rule=f"{card.split_rule} {folds_sentence(config, card)}".rstrip(),
         data=table((), data_rows(card) + [("weights", weights)] * bool(weights), kind="pairs"),
         record=table(
@@ -252,18 +241,11 @@ def _points(
     return plot_html(quality.points_figure(points, title=f"{summary.metric} on validation rows"))
 
 
-def _spaces(spaces: Sequence[SpaceResult], study: str) -> dict[str, Any] | None:
+def _spaces(spaces: Sequence[SpaceResult]) -> dict[str, Any] | None:
     """Return None for a study that belongs to no comparison."""
-    if len(spaces) < 2 or study not in [result.study for result in spaces]:
+    if len(spaces) < 2:
         return None
-    best, other = chosen(spaces), ""
-    if best and best.study != study:
-        other = f"The comparison of search spaces chooses {best.space}, study {best.study}."
-    return {
-        "choice": " ".join(choice(spaces)),
-        "table": table(*space_rows(spaces)),
-        "other": other,
-    }
+    return {"verdict": verdict_on_spaces(spaces), "table": table(*space_rows(spaces))}
 
 
 def _quality(seen: Predictions, about: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from tuning.study.lock import study_lock
 from tuning.study.prepare import require_same_data, resplits
 from tuning.study.storage import storage_errors
 from tuning.study.study import require_same_encoders
-from tuning.study.summary import Summary, least_complete, longer_search, summarize
+from tuning.study.summary import MIN_COMPLETE, Summary, longer_search, summarize
 from tuning.study.trials import (
     attributes_of,
     busy_seconds,
@@ -120,7 +120,7 @@ def _open_session(
 
     with finished.opened() as study, storage_errors(finished.storage_url):
         summary = summarize(study, metric=config.metric)
-        require_finished(summary, folder, comparison=finished.comparison)
+        require_finished(summary, folder)
         require_same_encoders(finished.record, doing=doing)
         with (
             study_lock(folder),
@@ -185,7 +185,7 @@ def train_others(finished: StudyHandle, *, subscribers: Sequence[Subscriber]) ->
         return _Repeats(session, confirmation, Purpose.ENSEMBLE).run()
 
 
-def require_finished(summary: Summary, folder: StudyDir, *, comparison: str | None = None) -> None:
+def require_finished(summary: Summary, folder: StudyDir) -> None:
     n_running = summary.counts["running"] - summary.n_paused
     if n_running:
         raise StudyError(
@@ -193,10 +193,10 @@ def require_finished(summary: Summary, folder: StudyDir, *, comparison: str | No
             f" running. Type `{typed('tune', study=summary.study)}` to continue them."
         )
     has_begun = folder.confirmation_path.exists()  # Then it may continue.
-    least = 1 if has_begun else least_complete(is_of_comparison=comparison is not None)
+    least = 1 if has_begun else MIN_COMPLETE
     n_complete = summary.n_confirmable
     if n_complete < least:
-        more = longer_search({"study": summary.study}, comparison=comparison)
+        more = longer_search({"study": summary.study})
         raise StudyError(
             f"A confirmation must have {counted(least, 'completed trial')} or more, trained here;"
             f" {summary.study!r} has {n_complete}. {more}."

@@ -50,18 +50,14 @@ class Search:
         self._open = OpenTrials(self._dispatcher, rungs, session.folder, epochs=n_steps)
         self.n_trials = 0
         self._deadline: float | None = None
-        self._ends_paused = False
         self._started = time.monotonic()
         self._step = self._config.train.step
         self._ends = TrialEnds(session, self._writer, self._open, self._notify)
 
-    def run(
-        self, n_trials: int, *, timeout_seconds: float | None, ends_paused: bool = False
-    ) -> SearchEnd:
+    def run(self, n_trials: int, *, timeout_seconds: float | None) -> SearchEnd:
         """Search until the study has `n_trials` finished trials or the time is up, and return why
-        the search ended. `ends_paused`: trials that are paused when the time is up are pruned.
+        the search ended.
         """
-        self._ends_paused = ends_paused
         self.n_trials = self._open.rungs.n_trials = n_trials
         if timeout_seconds is not None:
             self._deadline = time.monotonic() + timeout_seconds
@@ -106,8 +102,6 @@ class Search:
         if self._dispatcher.running or not has_workers:
             return None
         if self._time_is_up() and (not is_finished or self._open.paused_baseline):
-            if self._ends_paused:
-                self._ends.prune_paused("because the time is up")
             return SearchEnd.TIMEOUT
         self._writer.refresh()
         is_wanted = self._n_wanted() > 0 and not self._proposals.is_exhausted

@@ -38,12 +38,7 @@ from tuning.search.session import Session, open_session
 from tuning.spaces.files import find_space
 from tuning.spaces.loading import SearchSpace
 from tuning.study.budget import (
-    N_WORKERS,
-    SEARCHED_SECONDS,
-    TOTAL_SECONDS,
-    comparison_that_searched,
     requested_n_trials,
-    searched_seconds,
     set_n_trials,
 )
 from tuning.study.lock import study_lock
@@ -61,16 +56,12 @@ from tuning.study.summary import summarize
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """The budget of a call. `total_seconds`: duration of the
-    study's searches over all calls, in place of `n_trials` and `timeout_seconds`; trials that are
-    paused when the time is up are pruned. `min_texts`: minimum number of texts that a trial trains
-    before it is compared with others (`fidelity`). `folds`: number of folds, or `config.AUTO`
-    (`with_folds`).
+    """The budget of a call. `min_texts`: minimum number of texts that a trial trains before it is
+    compared with others (`fidelity`). `folds`: number of folds, or `config.AUTO` (`with_folds`).
     """
 
     n_trials: int | None = None
     timeout_seconds: float | None = None
-    total_seconds: float | None = None
     min_texts: int | None = None
     folds: int | str | None = None
 
@@ -149,17 +140,13 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
         ):
             study = session.study
             stack.callback(close_study, study)
-            study.set_user_attr(N_WORKERS, len(session.pool.workers))
             last = CallEnded(session)
             try:
                 session.notify(SearchStarted(session))
                 search = Search(session)
-                n_trials, seconds, total = _left(budget, session, started=started)
-                ended = search.run(n_trials, timeout_seconds=seconds, ends_paused=total is not None)
+                n_trials, seconds = _left(budget, session, started=started)
+                ended = search.run(n_trials, timeout_seconds=seconds)
                 summary = summarize(study, metric=session.config.metric)
-                if total is not None and ended != SearchEnd.INTERRUPTED:
-                    study.set_user_attr(SEARCHED_SECONDS, total)
-                    set_n_trials(study, max(summary.n_finished, 1))  # The study has all its trials.
                 outcome = Outcome(summary, session.space, ended, search.n_trials)
                 session.notify(SearchEnded(session, outcome))
                 if confirms:
@@ -172,33 +159,25 @@ def tune(  # noqa: PLR0913 - the settings of a call are objects already
                 session.notify(last)
 
 
-def _left(
-    budget: Budget, session: Session, *, started: float
-) -> tuple[int, float | None, float | None]:
+def _left(budget: Budget, session: Session, *, started: float) -> tuple[int, float | None]:
     """Return the study's number of trials, which is this call's, else that of the last call, else
-    the default; the seconds that are left for this call; and the duration of all searches.
+    the default; and the seconds that are left for this call.
     """
     study, requested = session.study, requested_n_trials(session.study)
-    seconds, named, total = budget.timeout_seconds, budget.n_trials, budget.total_seconds
-    if named is None and seconds is None and requested == MAX_TRIALS:
-        # `tune` continues the search of a comparison that was interrupted.
-        total = total or study.user_attrs.get(TOTAL_SECONDS)
-    if total is not None:
-        seconds, named = total - searched_seconds(study), MAX_TRIALS
-        study.set_user_attr(TOTAL_SECONDS, total)
+    seconds, named = budget.timeout_seconds, budget.n_trials
     n_trials = named or requested or DEFAULT_TRIALS
-    if named is not None or requested is None:
+    # A search that only its duration limits gives the study no number of trials.
+    if n_trials != MAX_TRIALS and (named is not None or requested is None):
         set_n_trials(study, n_trials)
     left = None if seconds is None else seconds - (time.monotonic() - started)
-    return n_trials, left, total
+    return n_trials, left
 
 
 def _confirm(session: Session, outcome: Outcome) -> Confirmation | None:
     if outcome.ended == SearchEnd.INTERRUPTED:
         return None
-    comparison = comparison_that_searched(session.study, session.config.space)
     try:
-        require_finished(outcome.summary, session.folder, comparison=comparison)
+        require_finished(outcome.summary, session.folder)
     except StudyError as refusal:
         session.notify(NotConfirmed(str(refusal)))
         return None

@@ -21,15 +21,14 @@ from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.results import ResultsDir, StudyDir
 from tuning.spaces.loading import SearchSpace
 from tuning.spaces.ranges import Values
-from tuning.study.budget import comparison_that_searched
 from tuning.study.lock import LockHolder, holder_of
 from tuning.study.storage import close_study
 from tuning.study.study import StudyRecord, load_study, read_record, recorded_space
 from tuning.study.summary import (
+    MIN_COMPLETE,
     Best,
     Summary,
     best_of,
-    least_complete,
     longer_search,
     summarize,
 )
@@ -82,12 +81,6 @@ class StudyHandle:
     def confirmation(self) -> Confirmation | None:
         return Confirmation.load(self.folder)
 
-    @cached_property
-    def comparison(self) -> str | None:
-        """The name of the comparison that has searched the study; None without one."""
-        with self.opened() as study:
-            return comparison_that_searched(study, self.config.space)
-
     @property
     def place(self) -> dict[str, object]:
         """The values with which a command finds the study and its data."""
@@ -98,9 +91,8 @@ class StudyHandle:
         """What confirms the study, or trains further seeds and keeps their predictions. A longer
         search is followed by a confirmation.
         """
-        least = least_complete(is_of_comparison=self.comparison is not None)
-        if self.confirmation is None and self.summary.n_confirmable < least:
-            return longer_search(self.place, comparison=self.comparison)
+        if self.confirmation is None and self.summary.n_confirmable < MIN_COMPLETE:
+            return longer_search(self.place)
         options = further_seeds(self.confirmation) if self.confirmation else {}
         return f"Type `{typed('confirm', **self.place, **options)}`"
 

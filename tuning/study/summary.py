@@ -160,18 +160,8 @@ class Summary:
         return self.best
 
 
-def least_complete(*, is_of_comparison: bool) -> int:
-    """Return the number of completed trials from which on a study is confirmed: a search of
-    `make compare` ends after a duration, and may then have completed a single trial.
-    """
-    return 1 if is_of_comparison else MIN_COMPLETE
-
-
-def longer_search(place: Mapping[str, object], *, comparison: str | None) -> str:
+def longer_search(place: Mapping[str, object]) -> str:
     """Return the clause about what gives the study at `place` further trials."""
-    if comparison is not None:
-        longer = typed("compare", **{**place, "study": comparison}, minutes="N")
-        return f"Type `{longer}` with a larger number"
     return f"Type `{typed('tune', **place, n_trials='N')}` with a larger number or more time"
 
 
