@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
+import tuning
 from tests.commands import Ran, start, tune_command, wait_for
 from tests.presets import write_text_encoder
 from tests.stored_documents import full_manifest
@@ -469,3 +470,42 @@ def test_several_objectives_have_a_front_that_is_confirmed_and_exported_by_numbe
     assert full_manifest(setting.folder.best_dir).trial == chosen
     # The same command continues the study.
     assert run_cli("tune", "--study", "s", "--n-trials", 8, "--no-confirm").code == 0
+
+
+class Low(optuna.samplers.RandomSampler):
+    """A sampler that a user has written."""
+
+
+class Patient(optuna.pruners.NopPruner):
+    """A pruner that a user has written."""
+
+
+@pytest.mark.slow
+def test_study_of_a_user_s_sampler_and_pruner_goes_on_when_it_gets_them_again(
+    setting: Setting,
+) -> None:
+    def tune(**options: Any) -> tuning.Study:
+        return tuning.tune(
+            setting.config.data.data,
+            space=setting.config.space,
+            study="mine",
+            epochs=1,
+            workers=1,
+            confirm=False,
+            results=setting.results.path,
+            **options,
+        )
+
+    tune(n_trials=1, sampler=Low(seed=0), pruner=Patient())
+    record = read_json(setting.results.study("mine").config_path)["config"]
+    assert (record["sampler"], record["pruner"]) == ("Low", "Patient")
+    with pytest.raises(StudyError, match=r"study='mine', sampler=Low\(\.\.\.\)"):
+        tune(n_trials=2, pruner=Patient())
+    with pytest.raises(StudyError, match=r"study='mine', pruner=Patient\(\.\.\.\)"):
+        tune(n_trials=2, sampler=Low())
+    with pytest.raises(StudyError, match="sampler: the study has 'Low'"):
+        tune(n_trials=2, sampler="tpe", pruner=Patient())
+    with pytest.raises(ArgumentError, match="pruner must be one of"):
+        tune(n_trials=2, sampler=Low(), pruner="Patient")
+    study = tune(n_trials=2, sampler=Low(seed=0), pruner=Patient())
+    assert len(study.trials_dataframe()) == 2

@@ -490,7 +490,6 @@ def load_study(
     Example:
         >>> study = tuning.load_study("ngrams-reviews")
         >>> study.trials_dataframe()
-        >>> tuning.load_study("build-reviews", space=build).export()
     """
     import_optuna()
     root = ResultsDir(folder_of("results", results))
