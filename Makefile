@@ -28,7 +28,7 @@ pretrained  = $(if $(value PRESET),$(if $(own_preset),,$(VENV)/.installed-pretra
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help tune confirm compare dashboard report export-best enqueue
-.PHONY: track predict serve status data-card spaces pictures
+.PHONY: predict serve status data-card spaces pictures
 .PHONY: notebooks docs bench bench-throughput bench-time-to-accuracy bench-step bench-scale
 .PHONY: bench-confirmation bench-samplers bench-serving bench-whole-run bench-curves bench-search
 .PHONY: install install-serve install-pretrained install-trackers test test-journeys test-nightly
@@ -69,11 +69,6 @@ export-best: $(VENV)/.installed $(trackers)
 ## enqueue: queue the configurations of the CSV file FILE, or the best of the study FROM, in a study
 enqueue: $(VENV)/.installed
 	$(PYTHON) -m tuning enqueue
-
-## track: write a running or finished study to the trackers LOG_TO, such as
-##   LOG_TO="mlflow:http://HOST:5000 tensorboard:runs"
-track: $(VENV)/.installed $(trackers)
-	$(PYTHON) -m tuning track
 
 ## predict: label TEXT, or write the labels of column TEXT of FILE to OUTPUT, with the exported
 ##   model

@@ -64,7 +64,7 @@ def test_next_command_is_make_s_under_make() -> None:
 
 @pytest.mark.parametrize("value", ["it's", "a$HOME", "`a`", 'say "x"', "mlflow:http://h?x&y"])
 def test_values_are_quoted_for_the_shell(value: str) -> None:
-    assert typed("track", log_to=value) == f"make track LOG_TO={shlex.quote(value)}"
+    assert typed("tune", log_to=value) == f"make tune LOG_TO={shlex.quote(value)}"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,6 @@ def test_values_are_quoted_for_the_shell(value: str) -> None:
         ("confirm", {"study": "s", "test": "t.csv"}, 'study.confirm(test="t.csv")'),
         ("export-best", {"trial": "N"}, "study.export(trial=N)"),
         ("report", {"slice_column": "column"}, 'study.report(slice_column="column")'),
-        ("track", {"study": "s", "log_to": "wandb:w"}, 'study.log_to("wandb:w")'),
         ("tune", {"study": "2024"}, 'tuning.tune(…, study="2024")'),
         ("compare", {}, "tuning.compare(…)"),
         ("dashboard", {}, "python -m tuning dashboard"),

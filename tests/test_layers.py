@@ -144,7 +144,7 @@ def test_packages_of_trackers_are_loaded_only_where_they_are_used() -> None:
         for package in ("mlflow", "tensorboard", "wandb")
     }
     assert users == {
-        "mlflow": ["trackers/mlflow_model.py", "trackers/mlflow_tracker.py"],
+        "mlflow": ["trackers/mlflow_tracker.py"],
         "tensorboard": ["trackers/tensorboard_tracker.py"],
         "wandb": ["trackers/wandb_tracker.py"],
     }

@@ -77,7 +77,7 @@ def test_program_gets_no_variable_in_its_command_line() -> None:
         ("tune", "STORAGE"),
         ("enqueue", "FROM"),
         ("enqueue", "SOURCE"),
-        *((target, "LOG_TO") for target in ("tune", "compare", "export-best", "track")),
+        *((target, "LOG_TO") for target in ("tune", "compare", "export-best")),
     ],
 )
 def test_password_is_handed_over_in_the_environment_and_not_printed(

@@ -29,16 +29,6 @@ for run in client.search_runs([experiment.experiment_id]):
     }
 print(json.dumps(runs))
 """
-MLFLOW_MODEL = """
-import json, sys
-import mlflow
-mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pyfunc.load_model(f"runs:/{sys.argv[2]}/best")
-rows = model.predict(json.loads(sys.argv[3])).to_dict("records")
-loaded = sorted({"tensorflow", "tuning"} & set(sys.modules))
-export = model.metadata.metadata["export"]
-print(json.dumps({"rows": rows, "loaded": loaded, "export": export}))
-"""
 WANDB = """
 import json, struct, sys
 from wandb.proto import wandb_internal_pb2
@@ -93,12 +83,6 @@ def mlflow_runs(uri: str, *, cwd: Path) -> dict[str, Any]:
     """Return the runs of the only experiment of an MLflow store, by name."""
     runs: dict[str, Any] = output_of(MLFLOW, uri, cwd=cwd)
     return runs
-
-
-def mlflow_predictions(uri: str, run_id: str, texts: list[str], *, cwd: Path) -> dict[str, Any]:
-    """Return what the model of a run predicts, and which of two packages that loads."""
-    read: dict[str, Any] = output_of(MLFLOW_MODEL, uri, run_id, json.dumps(texts), cwd=cwd)
-    return read
 
 
 def wandb_runs(folder: Path) -> dict[str, Any]:

@@ -29,7 +29,6 @@ CALLS = {
     "confirm": "study.confirm",
     "export-best": "study.export",
     "report": "study.report",
-    "track": "study.log_to",
     "tune": "tuning.tune",
 }
 # The targets of make that install the packages of extras.
@@ -165,5 +164,5 @@ def _call(function: str, values: dict[str, object]) -> str:
         text = str(value)
         is_text = name == "study" or not (text.isdigit() or text == "N")
         shown = f'"{text}"' if is_text else text
-        arguments.append(shown if name == "log_to" else f"{name}={shown}")
+        arguments.append(f"{name}={shown}")
     return f"{function}({', '.join(arguments)})"

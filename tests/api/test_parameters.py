@@ -128,8 +128,7 @@ def test_interrupted_search_ends_a_script_and_not_the_cells_of_a_notebook(
         (lambda study: study.export(3), "path must be the path of a folder; received 3"),
         (lambda study: study.export("/proc/x"), "must be writable and have space; /proc/x gave"),
         (lambda study: study.export(study.path / "study.json" / "x"), "must be writable"),
-        (lambda study: study.log_to("other:place"), "log_to must be mlflow:URI"),
-        (lambda study: study.log_to(), "log_to must name a tracker"),
+        (lambda study: study.export(log_to=["other:place"]), "log_to must be mlflow:URI"),
         (lambda study: study.confirm(pruned=-1), "pruned must be"),
         (lambda study: study.export(data="gone.csv"), "gone.csv"),
         (

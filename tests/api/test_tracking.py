@@ -103,19 +103,18 @@ def test_single_text_is_refused() -> None:
         require_trackers([["tensorboard:runs"]])  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("command", ["compare", "track"])
+@pytest.mark.parametrize("command", [["compare", "--spaces", "text ngrams"], ["export-best"]])
 @pytest.mark.usefixtures("copied_results")
 def test_variable_names_several_trackers(
-    command: str, monkeypatch: pytest.MonkeyPatch, run_cli: Callable[..., Ran]
+    command: list[str], monkeypatch: pytest.MonkeyPatch, run_cli: Callable[..., Ran]
 ) -> None:
     monkeypatch.setenv("LOG_TO", "neptune:x tensorboard:y")
-    ran = run_cli(command, "--study", "s")
+    ran = run_cli(*command, "--study", "s")
     assert "received the kind 'neptune'" in ran.err
 
 
-@pytest.mark.usefixtures("copied_results")
-def test_track_names_the_trackers_that_were_written(
-    monkeypatch: pytest.MonkeyPatch, run_cli: Callable[..., Ran]
+def test_each_tracker_that_was_written_is_named(
+    copied: Setting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def write(target: Target, folder: StudyDir, summaries: Iterable[Summary]) -> None:
         if target.kind == "wandb":
@@ -123,11 +122,14 @@ def test_track_names_the_trackers_that_were_written(
 
     monkeypatch.setattr(tracker, "write_study", write)
     monkeypatch.setattr(targets, "find_spec", lambda name: name)
-    monkeypatch.setenv("LOG_TO", "wandb:w mlflow:http://me:secret@host")
-    ran = run_cli("track", "--study", "s")
-    assert (ran.code, "wandb:w could not be written: the disk is full." in ran.err) == (1, True)
-    assert "s is written to mlflow:http://me:***@host\n" in ran.out
-    assert "s is written to wandb" not in ran.out
+    with pytest.raises(TrackerError, match=r"^wandb:w could not be written: the disk is full\.$"):
+        track(
+            ["wandb:w", "mlflow:http://me:secret@host"],
+            StudyHandle.of(copied.results, copied.folder.name),
+        )
+    out = capsys.readouterr().out
+    assert "s is written to mlflow:http://me:***@host\n" in out
+    assert "s is written to wandb" not in out
 
 
 @pytest.mark.slow

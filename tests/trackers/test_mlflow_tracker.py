@@ -6,69 +6,34 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import numpy as np
-import pandas as pd
 import pytest
 
 import tuning
 from tests.studies import Setting
-from tests.tracker_readers import mlflow_predictions, mlflow_runs
+from tests.tracker_readers import mlflow_runs
+from tuning.api.tracking import track
+from tuning.study.handle import StudyHandle
 
 pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning"),
     # MLflow's tables, with SQLAlchemy 2.1.
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
 ]
 
-TEXTS = ["good good film", "bad bad", ""]
-NAN = float("nan")
-STARS = [[0.4, 0.3, 0.3], [0.1, 0.2, 0.7]]
-TAGS = [[0.9, 0.2, 0.5], [0.1, 0.2, 0.3]]
 
-
-@pytest.mark.parametrize(
-    ("kind", "names", "thresholds", "outputs", "labels", "probabilities"),
-    [
-        ("number", "", [], [[2.5], [-1.0]], [2.5, -1.0], [NAN, NAN]),
-        ("order", "123", [], STARS, ["2", "3"], [0.3, 0.7]),  # the median
-        ("order", "123", [1.95, 2.7], STARS, ["1", "2"], [0.4, 0.2]),  # The means are 1.9 and 2.6.
-        ("classes", "np", [], [[0.2, 0.8], [NAN, NAN]], ["p", None], [0.8, NAN]),
-        ("classes", "np", [0.3], [[0.7, 0.3], [0.8, 0.2]], ["p", "n"], [0.3, 0.8]),
-        ("labels", "abc", [], TAGS, ["a;c", ""], [0.9 * 0.8 * 0.5, 0.9 * 0.8 * 0.7]),
-    ],
-)
-def test_label_is_decided_as_its_kind_decides(
-    kind: str,
-    names: str,
-    thresholds: list[float],
-    outputs: list[list[float]],
-    labels: list[Any],
-    probabilities: list[float],
-) -> None:
-    from tuning.trackers.mlflow_model import TextClassifier
-
-    model = TextClassifier()
-    model._names, model._kind, model._thresholds = np.array([*names]), kind, thresholds
-    model._run = lambda texts: outputs
-    rows = model.predict(None, ["good", "bad"])
-    assert [None if pd.isna(label) else label for label in rows["label"]] == labels
-    assert rows["probability"].tolist() == pytest.approx(probabilities, nan_ok=True)
-
-
-def test_study_is_written_once_with_an_export_that_mlflow_loads(
+def test_study_is_written_once_with_its_export(
     copied: Setting, onnx_export: Path, tmp_path: Path
 ) -> None:
     uri = f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}"
     (tmp_path / "store").mkdir()
     study = tuning.load_study("s", results=copied.results.path)
-    study.log_to(f"mlflow:{uri}")
+    handle = StudyHandle.of(copied.results, copied.folder.name)
+    track([f"mlflow:{uri}"], handle)
     first = mlflow_runs(uri, cwd=tmp_path)
     shutil.copytree(onnx_export, copied.folder.best_dir)
-    shutil.copy(Path(tuning.__file__).parent / "inputs" / "tokenizer.py", copied.folder.best_dir)
     for _ in range(2):
-        study.log_to(f"mlflow:{uri}")
+        track([f"mlflow:{uri}"], handle)
     runs = mlflow_runs(uri, cwd=tmp_path)
     assert sorted(runs) == ["s", *(f"trial {number}" for number in range(8))]
     assert {name: run for name, run in runs.items() if name != "s"} == {
@@ -87,20 +52,18 @@ def test_study_is_written_once_with_an_export_that_mlflow_loads(
         values = [value for _, value in run["metrics"]["val_accuracy"]]
         assert values == pytest.approx([*trial.intermediate_values.values()])
         assert run["metrics"]["value"] == [[2, trial.value]]
-    models = [*(tmp_path / "store" / "mlartifacts" / "models").iterdir()]
-    assert len(models) == 1
-    assert not [*models[0].rglob("*.pkl")]
-    # The results are not needed any more.
-    shutil.move(copied.results.path, tmp_path / "moved")
-    read = mlflow_predictions(uri, parent["id"], TEXTS, cwd=tmp_path)
-    export = tuning.load_export(tmp_path / "moved" / "s" / "best")
-    expected = export.predict(TEXTS).to_dict("records")
-    assert [row["label"] for row in read["rows"]] == [row["label"] for row in expected]
-    assert [row["probability"] for row in read["rows"]] == pytest.approx(
-        [row["probability"] for row in expected], abs=1e-6
-    )
-    assert read["loaded"] == []
-    assert read["export"] == "export None of 2026-01-01T00:00:00+00:00"
+    # The folder of a run with artifacts, of which the study's run alone has some.
+    (best,) = (tmp_path / "store" / "mlartifacts").rglob("best")
+    expected = {
+        path.relative_to(copied.folder.best_dir): path.read_bytes()
+        for path in files_of(copied.folder.best_dir)
+    }
+    assert {path.relative_to(best): path.read_bytes() for path in files_of(best)} == expected
+    assert parent["tags"]["keras_text_tuning.export"]
+
+
+def files_of(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def tracker_and_trial(uri: str) -> tuple[Any, Any]:
@@ -157,8 +120,8 @@ def test_mlflow_of_a_notebook_is_as_before(
     mlflow.set_experiment("own")
     with mlflow.start_run(run_name="own") as run:
         before = dict(os.environ)
-        study = tuning.load_study("s", results=copied.results.path)
-        study.log_to(f"mlflow:sqlite:///{tmp_path / 'study.db'}")
+        handle = StudyHandle.of(copied.results, copied.folder.name)
+        track([f"mlflow:sqlite:///{tmp_path / 'study.db'}"], handle)
         assert dict(os.environ) == before
         assert mlflow.active_run().info.run_id == run.info.run_id
         assert mlflow.get_tracking_uri() == own

@@ -25,8 +25,11 @@ from tuning.trackers.tracker import Follower, reason_of, write_study
 
 LOG_TO = """
 import json, sys
-import tuning
-tuning.load_study("s", results=sys.argv[1]).log_to(*sys.argv[2:])
+from pathlib import Path
+from tuning.api.tracking import track
+from tuning.results import ResultsDir
+from tuning.study.handle import StudyHandle
+track(sys.argv[2:], StudyHandle.of(ResultsDir(Path(sys.argv[1])), "s"))
 print(json.dumps(sorted({"keras", "tensorflow"} & set(sys.modules))))
 """
 TARGET = Target("mlflow", "http://me:secret@host")

@@ -8,6 +8,8 @@ import pytest
 import tuning
 from tests.studies import Setting
 from tests.tracker_readers import wandb_runs
+from tuning.api.tracking import track
+from tuning.study.handle import StudyHandle
 
 pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
 pytestmark = pytest.mark.slow
@@ -32,11 +34,12 @@ def test_study_is_written_once_with_its_export(
 ) -> None:
     place = tmp_path / "runs"
     study = tuning.load_study("s", results=copied.results.path)
-    study.log_to(f"wandb:{place}")
+    handle = StudyHandle.of(copied.results, copied.folder.name)
+    track([f"wandb:{place}"], handle)
     first = trial_files(place)
     shutil.copytree(onnx_export, copied.folder.best_dir)
     for _ in range(2):
-        study.log_to(f"wandb:{place}")
+        track([f"wandb:{place}"], handle)
     assert trial_files(place) == first
     runs = wandb_runs(place)
     assert sorted(runs) == ["s", *(f"trial {number}" for number in range(8))]

@@ -415,23 +415,6 @@ class Study:
         copy_export(self._folder.best_dir, target)
         return Export(target)
 
-    def log_to(self, *trackers: str) -> None:
-        """Write a running or finished study to trackers, with its export if it has one, and print
-        the trackers.
-
-        A study that is written again is not duplicated.
-
-        Args:
-            trackers: trackers that the study is written to: mlflow:URI, tensorboard:DIR or
-                wandb:DIR (default: none).
-
-        Raises:
-            TrackerError: a package is missing, or a tracker can't be reached or written.
-        """
-        from tuning.api.tracking import track
-
-        track(trackers, self._read())
-
     @plain_values
     def enqueue(
         self,

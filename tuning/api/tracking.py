@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tuning.commands import typed
+from tuning.commands import repeated
 from tuning.display.console import print_texts, warn
 from tuning.display.logs import logging_to
 from tuning.errors import ArgumentError, TrackerError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tuning.study.handle import StudyHandle
 
 # Maximum time for which the end of a search waits for the trackers. Nothing is lost after it,
-# because `make track` writes the rest from the storage.
+# because a repeated call writes the rest from the storage.
 FINISH_SECONDS = 30
 
 
@@ -37,8 +37,7 @@ def watching(
     from tuning.trackers.tracker import Follower
 
     def fail(target: Target, reason: str) -> None:
-        later = typed("track", study=folder.name, log_to=target)
-        warn(f"{_sentence(target, reason)} The search loses nothing; {later} writes it later.")
+        warn(f"{_sentence(target, reason)} The search loses nothing; {repeated()} writes it later.")
 
     targets = require_trackers(log_to)
     with logging_to(folder):
@@ -59,8 +58,6 @@ def watching(
 
 def track(trackers: Iterable[str], study: StudyHandle) -> None:
     targets = require_trackers(trackers)
-    if not targets:
-        raise ArgumentError("log_to must name a tracker, such as tensorboard:runs; received none.")
     with logging_to(study.folder):
         from tuning.trackers.tracker import write_study
 

@@ -20,7 +20,7 @@ from tuning.api.search import tune
 from tuning.api.study import Study, load_study
 from tuning.cli.exports import predict, serve
 from tuning.cli.make import UnknownVariableError, add_variables
-from tuning.cli.studies import dashboard, data_card, spaces, status, track
+from tuning.cli.studies import dashboard, data_card, spaces, status
 from tuning.commands import DEFAULT_RESULTS, PROGRAM, of_study, typed, use_place
 from tuning.display.console import console, error_console, print_traceback, printable, warn
 from tuning.display.tables import print_next
@@ -132,7 +132,6 @@ COMMANDS = {
     "predict": command(predict),
     "serve": command(serve),
     "enqueue": study_command(Study.enqueue, _print_added),
-    "track": study_command(track),
     "status": command(status),
     "data-card": command(data_card),
     "spaces": command(spaces),

@@ -1,5 +1,5 @@
-"""The commands about studies, data and search spaces: `dashboard`, `status`, `track`,
-`data-card` and `spaces`.
+"""The commands about studies, data and search spaces: `dashboard`, `status`, `data-card` and
+`spaces`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from tuning.api.inputs import source_of
-from tuning.api.parameters import DataSource, ResultsFolder, StorageURL, StudyName, Trackers
-from tuning.api.study import Study
+from tuning.api.parameters import DataSource, ResultsFolder, StorageURL, StudyName
 from tuning.config import AUTO, DataConfig, StudyConfig
 from tuning.display.console import console, open_in_browser, printable, server_url
 from tuning.display.progress import steps
@@ -113,20 +112,6 @@ def work_sentence(status: Status) -> str:
     if status.n_running:
         return "The process of the search has ended. Call tune again to continue its trials."
     return ""
-
-
-def track(study: Study, *, log_to: Trackers = ()) -> None:
-    """Write a running or finished study to trackers, with its export if it has one.
-
-    A study that is written again is not duplicated.
-
-    Args:
-        log_to: trackers that the study is written to: mlflow:URI, tensorboard:DIR or wandb:DIR
-            (default: none).
-    """
-    with steps() as progress:
-        progress("writing to the trackers", 0.0)
-        study.log_to(*log_to)
 
 
 def data_card(

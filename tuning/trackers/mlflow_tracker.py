@@ -1,37 +1,33 @@
 """The tracker MLflow: a run of the study, and below it a run of each trial.
 
-Existing runs are found by their tags, so no run is created twice. The export is a model that
-`mlflow.pyfunc` loads. Everything is written by a client of its own, which leaves MLflow's tracking
-URI and the active run of a notebook as they are.
+Existing runs are found by their tags, so no run is created twice. The export is a folder of
+artifacts. Everything is written by a client of its own, which leaves MLflow's tracking URI and the
+active run of a notebook as they are.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Param, RunStatus
-from mlflow.models import Model
+from mlflow.entities import Metric, Param, RunStatus
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-from tuning.commands import package_of
 from tuning.trackers.contents import TrackedStudy, TrackedTrial
 
-# Tags of a run: the study and the number of the trial; and the tag of a model: its export.
+# Tags of a run: the study and the number of the trial; and the tag of the study's run with
+# its export.
 STUDY, TRIAL, EXPORT = (f"keras_text_tuning.{name}" for name in ("study", "trial", "export"))
 # The characters that MLflow refuses in the names of parameters and metrics.
 NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
-MODEL = "best"  # Name of the model of an export.
+EXPORTED = "best"  # Folder of the export among the artifacts of the study's run.
 # Limits of MLflow: entries of a batch, characters of a parameter and of a tag, runs of a search.
 N_BATCH, N_PARAMETER, N_TAG, N_RUNS = 100, 500, 5000, 50_000
 # Time in which a server must answer the first request of a tracker.
@@ -94,19 +90,21 @@ class MlflowTracker:
         self._end(run_id, STATUS[trial.state], at=trial.ended)
 
     def write_end(self, study: TrackedStudy) -> None:
-        known, now = self._client.get_run(self._parent).data.metrics, int(time.time() * 1000)
+        written, now = self._client.get_run(self._parent).data, int(time.time() * 1000)
         # MLflow keeps each value of a metric, so an unchanged value would become a second point.
         metrics = [
             Metric(name, value, now, 0)
             for name, value in study.numbers.items()
-            if known.get(name) != value
+            if written.metrics.get(name) != value
         ]
         self._log(self._parent, params=study.settings, metrics=metrics)
         self._client.set_tag(self._parent, "mlflow.note.content", study.verdict[:N_TAG])
         if study.confirmation:
             self._client.log_artifact(self._parent, str(study.confirmation))
-        if study.export and not self._has_export(study):
-            self._log_export(study, study.export)
+        if study.export and written.tags.get(EXPORT) != study.exported:
+            self._client.log_artifacts(self._parent, str(study.export), EXPORTED)
+            # The tag is last, so an export whose writing was cut off is written again.
+            self._client.set_tag(self._parent, EXPORT, study.exported)
         self._end(self._parent, "FINISHED", at=time.time())
 
     def _create(self, name: str, *, at: float, tags: Mapping[str, str] | None = None) -> str:
@@ -130,47 +128,6 @@ class MlflowTracker:
             run_id, RunStatus.from_string(status), end_time=int(at * 1000), run_name=None
         )
 
-    def _has_export(self, study: TrackedStudy) -> bool:
-        models = self._client.search_logged_models(
-            [self._experiment], filter_string=f"name = '{MODEL}'"
-        )
-        return any(
-            model.source_run_id == self._parent
-            and model.tags.get(EXPORT) == study.exported
-            # A model whose writing was cut off is not ready, and the export is written again.
-            and model.status == LoggedModelStatus.READY
-            for model in models
-        )
-
-    def _log_export(self, study: TrackedStudy, export: Path) -> None:
-        # `mlflow.pyfunc.log_model` does the same for the global tracking URI and the active run,
-        # which belong to the user of a notebook.
-        from mlflow.pyfunc import save_model  # This import gives a warning of MLflow's own.
-
-        model = self._client.create_logged_model(
-            self._experiment, MODEL, self._parent, tags={EXPORT: study.exported}
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model"
-            save_model(
-                path,
-                python_model=str(Path(__file__).with_name("mlflow_model.py")),
-                artifacts={"export": str(export)},
-                pip_requirements=_requirements(export),
-                mlflow_model=Model(
-                    artifact_path=model.artifact_location,
-                    run_id=self._parent,
-                    model_uuid=model.model_id,
-                    model_id=model.model_id,
-                    metadata={"study": study.name, "export": study.exported},
-                ),
-            )
-            self._client.log_model_artifacts(model.model_id, str(path))
-        output = LoggedModelOutput(model.model_id, step=0)
-        self._client.log_outputs(self._parent, [output])
-        # This call is last, because `_has_export` ignores a model that is not ready.
-        self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-
 
 def _accepted(values: Mapping[str, T]) -> dict[str, T]:
     """Return values under names that MLflow accepts: other characters become `_`."""
@@ -185,19 +142,6 @@ def _metrics(trial: TrackedTrial) -> Iterator[Metric]:
     last = trial.epochs[-1].step if trial.epochs else 0
     for name, value in trial.numbers.items():
         yield Metric(name, value, int(trial.ended * 1000), last)
-
-
-def _requirements(export: Path) -> list[str]:
-    forms = json.loads((export / "export.json").read_text(encoding="utf-8"))["forms"]
-    form = forms.get("model.onnx") or forms["saved_model"]
-    lines = []
-    for name in ("numpy", "pandas", *form["needs"]):
-        package = package_of(name)
-        try:
-            lines.append(f"{package}=={version(package)}")
-        except PackageNotFoundError:
-            lines.append(package)
-    return lines
 
 
 def _artifacts_of(uri: str) -> str | None:
