@@ -57,8 +57,6 @@ def test_message_is_the_golden_one(
             storage.execute("UPDATE trials SET state = 'FAIL'")
     ran = run_cli(*(word.replace("FOLDER", str(tmp_path)) for word in COMMANDS[name]))
     words = re.sub("[╭╮╰╯│─]", "", ran.err.replace(str(tmp_path), "FOLDER")).split()
-    if name == "Misspelled option":  # The usage comes first.
-        words = words[words.index("Error") + 1 :]
     message = " ".join(words).replace(", ".join(list_spaces()), "SPACES")
     assert message == " ".join(GOLDEN[name].split())
     assert ran.code == (2 if name == "Misspelled option" else 1)
