@@ -61,7 +61,7 @@ PARTS = {
         "coordinator_share_trial_5000": Goal("<", 0.02, "%"),
     },
     "confirmation": {
-        "confirmation_coverage": Goal("≥", 0.9, "%"),
+        "confirmation_coverage": Goal("≥", 0.93, "%"),
         "confirmation_false_better": Goal("≤", 0.025, "%"),
         "confirmation_lower_regret": Goal("≥", 9, ""),
     },

@@ -1,11 +1,11 @@
 """Confirmations with values in the place of trainings."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
 from tuning.confirmation.estimates import Estimates, estimate
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.plan import due
+from tuning.confirmation.record import Confirmation, Finalist
 
 SEEDS = [1, 2, 3, 4, 5]
 
@@ -19,37 +19,28 @@ def finalists(*values: float, seconds: float = 1.0) -> list[Finalist]:
     ]
 
 
-def begin(
-    *values: float, n_seeds: int = 5, budget: float = math.inf, metric: str = "val_accuracy"
-) -> Confirmation:
-    return Confirmation(metric, SEEDS[:n_seeds], 100.0, budget, finalists(*values))
+def begin(*values: float, n_seeds: int = 3, metric: str = "val_accuracy") -> Confirmation:
+    return Confirmation(metric, SEEDS[:n_seeds], SEEDS[n_seeds:], finalists(*values))
 
 
 def play(
-    confirmation: Confirmation,
-    value: Callable[[int, int], float | None],
-    *,
-    seconds: float | None = 1.0,
+    confirmation: Confirmation, value: Callable[[int, int], float | None]
 ) -> tuple[Confirmation, list[tuple[int, int]]]:
     """Train all repeats that are due, with the value `value(trial, seed)`, and return the finished
     confirmation and (trial, seed) of each repeat. A repeat without a value has failed.
-
-    `seconds`: of each repeat; None: as many as expected.
     """
     done = []
-    confirmation, due = confirmation.advance()
-    while due:
-        for finalist, seed in due:
+    while repeats := due(confirmation):
+        for finalist, seed in repeats:
             metric_value = value(finalist.trial, seed)
             confirmation = confirmation.with_repeat(
                 finalist.trial,
                 seed,
                 metric_value,
-                seconds=finalist.seconds if seconds is None else seconds,
+                seconds=finalist.seconds,
                 failure="NaN loss" if metric_value is None else None,
             )
             done.append((finalist.trial, seed))
-        confirmation, due = confirmation.advance()
     return confirmation, done
 
 
@@ -64,7 +55,7 @@ def with_repeats(
         made.append(
             Finalist(trial, {}, 0.9, 1.0, is_baseline=trial == 0, repeats=kept, failures=failures)
         )
-    return Confirmation(metric, SEEDS, 100.0, math.inf, made, rounds=5, is_over=True)
+    return Confirmation(metric, SEEDS[: max(map(len, repeats.values()))], [], made)
 
 
 def estimated(confirmation: Confirmation) -> Estimates:
@@ -79,8 +70,4 @@ def on_front(*points: tuple[float, float]) -> Confirmation:
         replace(finalist, costs=[cost])
         for finalist, (_, cost) in zip(finalists(*(p[0] for p in points)), points, strict=True)
     ]
-    return Confirmation("val_accuracy", SEEDS, 100.0, math.inf, made)
-
-
-def pruned(*seconds: float) -> list[Finalist]:
-    return [Finalist(90 + n, {}, 0.4, one_repeat, epochs=5) for n, one_repeat in enumerate(seconds)]
+    return Confirmation("val_accuracy", SEEDS[:3], [], made)

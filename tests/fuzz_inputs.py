@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.texts import make_reviews
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.data.stream import stream_rows
 from tuning.data.tables import read_files
 from tuning.errors import TuningError

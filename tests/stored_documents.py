@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.documents import read, unstructure
 from tuning.errors import ExportError
 from tuning.evaluation.scores import TestDocument, read_test_scores

@@ -70,7 +70,7 @@ def test_values_are_quoted_for_the_shell(value: str) -> None:
 @pytest.mark.parametrize(
     ("command", "values", "expected"),
     [
-        ("confirm", {"pruned": 5, "share": 1}, "study.confirm(pruned=5, share=1)"),
+        ("confirm", {"top": 5, "seeds": 4}, "study.confirm(top=5, seeds=4)"),
         ("confirm", of_study(Path("/a b/s")), "study.confirm()"),
         ("tune", of_study(Path("r/s")), 'tuning.tune(…, study="s", results="r")'),
         ("tune", {"study": "s", "test": "t.csv"}, 'tuning.tune(…, study="s")'),
@@ -149,7 +149,7 @@ def test_calls_of_messages_are_public_and_have_their_parameters() -> None:
         assert name in tuning.__all__ or owner == "study"
         assert callable(function), command
     for name, parameters in {
-        "confirm": {"pruned", "share", "seeds"},
+        "confirm": {"top", "seeds"},
         "export": {"trial"},
         "report": {"slice_column"},
     }.items():

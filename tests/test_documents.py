@@ -24,7 +24,7 @@ from tests.stored_documents import (
     wrong_values,
 )
 from tuning.atomic_io import write_json
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.record import Confirmation, Finalist
 from tuning.documents import structure, unstructure, write
 from tuning.errors import StudyError
 from tuning.evaluation.linear_reference import LinearReference
@@ -63,7 +63,7 @@ WRITTEN: dict[type, st.SearchStrategy[object]] = {
     FullManifest: documents_of(FullManifest, **OF_EXPORT),
     TestDocument: documents_of(TestDocument),
     SplitScores: documents_of(SplitScores),
-    Confirmation: documents_of(Confirmation, finalists=FINALISTS, pruned=FINALISTS),
+    Confirmation: documents_of(Confirmation, finalists=FINALISTS),
     Manifest: documents_of(Manifest, **OF_EXPORT),
     **{
         kind: documents_of(kind)

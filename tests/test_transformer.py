@@ -95,7 +95,7 @@ def test_space_of_the_documents_forms_an_ensemble(
         "encoder",
         "ngrams",
     ]
-    size = ConfirmationSize(top=2, n_seeds=2, share=20.0, resplit=False)
+    size = ConfirmationSize(top=2, n_seeds=2, resplit=False)
     confirm(StudyHandle(results, folder, url), size=size)
     choice = ExportChoice(ensemble="8")
     manifest = export_best(StudyHandle(results, folder, url), choice, warn=print)

@@ -6,7 +6,6 @@ import math
 import pickle
 import random
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,12 @@ import tuning
 from tests.numbered import MAJORITY, NGRAMS
 from tests.stored_documents import EXPORT, STUDY
 from tests.studies import Setting
-from tests.texts import substitute
 from tuning.api import exports as module
 from tuning.api.exports import copy_export, require_free
 from tuning.atomic_io import read_json, write_json
-from tuning.confirmation.rounds import Confirmation
 from tuning.errors import ArgumentError, DataError, ExportError, StorageError
 from tuning.inference.manifest import digests
 from tuning.results import ResultsDir, StudyDir
-from tuning.study.handle import StudyHandle
 
 TEXTS = ["good film", "bad"]
 COLUMNS = ["text", "label", "probability", "problem"]
@@ -203,41 +199,3 @@ def test_export_keeps_the_random_states_of_the_user(
     with pytest.raises(ExportError, match="were built"):
         study.export()
     np.testing.assert_equal((random.getstate(), np.random.get_state()[1:]), before)
-
-
-@pytest.mark.slow
-def test_export_of_an_ensemble_trains_what_it_lacks_once(
-    copied: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The repeats of the confirmation have splits of their own, so the finalists are trained again
-    on the split of the study. Both find data that have moved.
-    """
-    study = tuning.load_study(copied.folder.name, results=copied.results.path)
-    moved = study.config.data.data
-    substitute(copied.folder.config_path, moved, "gone.csv")
-    with pytest.raises(DataError, match=r"gone\.csv"):
-        study.confirm()
-    confirmed = study.confirm(top=1, seeds=2, share=9.0, resplit=True, workers=1, data=moved)
-    assert confirmed is study
-    exports: list[Confirmation | None] = []
-
-    def export(*_: Any, **__: Any) -> None:
-        exports.append(Confirmation.load(copied.folder))
-
-    monkeypatch.setattr("tuning.export.export.export_best", export)
-    monkeypatch.setattr(module, "print_test_scores", lambda manifest: None)
-    monkeypatch.setattr(module, "print_formats", lambda manifest, folder: None)
-    for ensemble in (None, "auto", "auto"):
-        handle = replace(StudyHandle.of(copied.results, copied.folder.name), moved={"data": moved})
-        module.export_best(
-            handle, number=None, ensemble=ensemble, criterion=None, slice_column=None
-        )
-        if ensemble:  # The second export trains nothing.
-            monkeypatch.setattr("tuning.search.confirm.train_others", None)
-    alone, first, second = exports
-    assert alone is not None and first is not None and not alone.others
-    assert (first, first.finalists) == (second, alone.finalists)
-    assert {f.trial for f in first.finalists} == {other.trial for other in first.others}
-    for other in first.others:
-        assert [*other.repeats] == first.seeds[:1]
-        assert copied.folder.repeat_path(other.trial, first.seeds[0]).exists()

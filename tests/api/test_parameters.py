@@ -118,7 +118,6 @@ def test_interrupted_search_ends_a_script_and_not_the_cells_of_a_notebook(
     [
         (lambda study: study.confirm(top=0), "top must be 1 or more"),
         (lambda study: study.confirm(seeds=0), "seeds must be 1 or more"),
-        (lambda study: study.confirm(share=0.0), "share must be more than 0"),
         (lambda study: study.confirm(limits={"trial_seconds": 3}), "limits must be Limits(...)"),
         (lambda study: study.report(slice_column="none"), "slice_column must be one of"),
         (lambda study: study.export(trial=99), "trial must be the number"),
@@ -129,7 +128,6 @@ def test_interrupted_search_ends_a_script_and_not_the_cells_of_a_notebook(
         (lambda study: study.export("/proc/x"), "must be writable and have space; /proc/x gave"),
         (lambda study: study.export(study.path / "study.json" / "x"), "must be writable"),
         (lambda study: study.export(log_to=["other:place"]), "log_to must be mlflow:URI"),
-        (lambda study: study.confirm(pruned=-1), "pruned must be"),
         (lambda study: study.export(data="gone.csv"), "gone.csv"),
         (
             lambda study: study.enqueue(source="sqlite:///gone.db", name="s"),

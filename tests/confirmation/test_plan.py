@@ -1,171 +1,134 @@
-"""The plan of a confirmation, the repeats that it takes over from an earlier one, and the models of
-other architectures that it trains for ensembles.
-"""
+"""The repeats that a confirmation trains, and those that it takes over from an earlier one."""
 
 from dataclasses import replace
-from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.confirmations import begin, play
+from tests.confirmations import SEEDS, begin, estimated, finalists, play
 from tests.confirmations import with_repeats as repeated
-from tuning.confirmation.plan import (
-    covers,
-    due_on_random_splits,
-    due_others,
-    expected_cost,
-    on_own_split,
-    other_architectures,
-    trained_of,
-    with_repeats,
-)
-from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
+from tuning.confirmation.plan import due, expected_cost, is_over, with_repeats
+from tuning.confirmation.record import Confirmation, Finalist
 from tuning.outcomes import LASTING, FailureReason
 from tuning.results import StudyDir
 
+# Trial 1 is ahead of the baseline, clearly or by chance.
+CLEAR = {1: 0.9, 2: 0.8, 3: 0.7, 0: 0.5}
+NOISE = [0.0, 0.01, -0.01, 0.004, -0.004]
 
-def failing(reason: FailureReason) -> Confirmation:
-    """Return a finished confirmation whose first repeat of trial 1 has failed for a reason."""
-    confirmation, _ = play(
-        begin(0.9, 0.8, 0.5), lambda trial, seed: None if (trial, seed) == (1, 1) else 0.7
+
+def noisy(trial: int, seed: int) -> float:
+    """Return a value that the trial does not change; the seeds order the trials differently."""
+    return 0.8 + NOISE[(2 * trial + seed) % 5]
+
+
+def by_seed(done: list[tuple[int, int]]) -> dict[int, list[int]]:
+    return {seed: sorted(t for t, s in done if s == seed) for _, seed in sorted(done)}
+
+
+def test_all_finalists_are_trained_on_three_seeds_and_the_clear_best_on_no_more() -> None:
+    confirmation, done = play(
+        begin(0.9, 0.8, 0.7, 0.5), lambda trial, seed: CLEAR[trial] + 0.001 * (trial + seed) % 0.003
     )
-    return replace(
-        confirmation,
-        finalists=[
-            replace(finalist, failures=dict.fromkeys(finalist.failures, reason))
-            for finalist in confirmation.finalists
-        ],
+    assert by_seed(done) == {seed: [0, 1, 2, 3] for seed in SEEDS[:3]}
+    assert is_over(confirmation) and estimated(confirmation).is_confirmed
+
+
+def test_leading_two_and_the_baseline_get_two_more_seeds_while_the_order_is_not_clear() -> None:
+    confirmation, done = play(begin(0.9, 0.8, 0.7, 0.5), noisy)
+    further = by_seed(done)[4]
+    assert len(further) == 3 and 0 in further and by_seed(done)[5] == further
+    assert estimated(confirmation).n_shared == 5
+
+
+def test_baseline_that_is_clearly_better_needs_no_further_seed() -> None:
+    values = {1: 0.5, 2: 0.4, 0: 0.9}
+    _, done = play(begin(0.6, 0.5, 0.4), lambda t, s: values[t] + NOISE[(2 * t + s) % 5] / 10)
+    assert {seed for _, seed in done} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("missing", ["baseline", "others"])
+def test_nothing_is_left_to_decide_if_there_is_no_pair(missing: str) -> None:
+    made = [f for f in finalists(0.9, 0.8, 0.5) if f.is_baseline == (missing == "others")]
+    begun = Confirmation("val_accuracy", SEEDS[:3], SEEDS[3:], made)
+    _, done = play(begun, noisy)
+    assert {seed for _, seed in done} == {1, 2, 3}
+
+
+def test_finalist_whose_training_fails_is_left_out_and_the_next_one_leads() -> None:
+    """Trial 1 leads and fails on seed 4."""
+    values = {1: 0.81, 2: 0.805, 3: 0.80, 0: 0.80}
+    confirmation, done = play(
+        begin(0.9, 0.89, 0.88, 0.5),
+        lambda t, s: None if (t, s) == (1, 4) else values[t] + NOISE[(2 * t + s) % 5],
     )
+    assert {0, 2, 3} <= {*by_seed(done)[5]}
+    assert estimated(confirmation).is_confirmed and estimated(confirmation).best.trial in (0, 2, 3)
+
+
+def test_longest_training_of_a_seed_begins_first() -> None:
+    made = [replace(f, seconds=s) for f, s in zip(finalists(0.9, 0.8, 0.5), (2, 9, 4), strict=True)]
+    begun = Confirmation("val_accuracy", SEEDS[:2], [], made)
+    assert [(f.trial, seed) for f, seed in due(begun)][:4] == [(2, 1), (0, 1), (1, 1), (2, 2)]
+    assert expected_cost(begun, n_workers=2) == (6, 15)
+    assert expected_cost(begun, n_workers=20) == (6, 9)
+
+
+@settings(max_examples=50)
+@given(stop=st.integers(0, 20), seed=st.integers(0, 1000))
+def test_confirmation_that_is_killed_continues_as_if_it_had_not_been(
+    stop: int, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A process that reads the file after any repeat trains the others, and none again."""
+    folder = StudyDir(tmp_path_factory.mktemp("s"))
+    values = np.random.default_rng(seed).normal(0.8, 0.01, (4, 6))
+    whole, done = play(begin(0.9, 0.8, 0.7, 0.6), lambda trial, seed: float(values[trial, seed]))
+    part = begin(0.9, 0.8, 0.7, 0.6)
+    for trial, number in done[:stop]:
+        part = part.with_repeat(trial, number, float(values[trial, number]), seconds=1.0)
+    part.save(folder)
+    loaded = Confirmation.load(folder)
+    assert loaded == part
+    again, rest = play(loaded, lambda trial, seed: float(values[trial, seed]))
+    assert sorted([*done[:stop], *rest]) == sorted(done)
+    assert again == whole
 
 
 @pytest.mark.parametrize("reason", FailureReason)
 def test_repeat_is_trained_again_unless_its_configuration_is_the_cause(
     reason: FailureReason,
 ) -> None:
-    old = failing(reason)
-    new = begin(0.9, 0.8, 0.5)
-    new = replace(new, finalists=with_repeats(new.finalists, old.finalists))
-    is_lasting = reason in LASTING
-    assert covers(old, new) == is_lasting
-    first = next(finalist for finalist in new.finalists if finalist.trial == 1)
-    assert first.is_remaining == (not is_lasting)
-    again, done = play(new, lambda trial, seed: 0.7)
-    assert ((1, 1) in done) == (not is_lasting)
+    old = begin(0.9, 0.8, 0.5).with_repeat(1, 1, None, seconds=1.0, failure=reason)
+    old, _ = play(old, noisy)
+    new = replace(old, finalists=with_repeats(finalists(0.9, 0.8, 0.5), old.finalists))
+    again, done = play(new, noisy)
+    assert ((1, 1) in done) == (reason not in LASTING)
     # The other repeats are not trained again.
-    assert not any(trial != 1 and seed == 1 for trial, seed in done)
-    assert covers(again, new)
+    assert all(trial == 1 for trial, seed in done if seed <= 3)
+    assert is_over(again)
 
 
-def finalist(trial: int, value: float, **values: str | int) -> Finalist:
-    return Finalist(trial=trial, values=values, search_value=value, seconds=1.0)
-
-
-CANDIDATES = [
-    finalist(0, 0.5, architecture="lstm", units=3),
-    finalist(1, 0.7, architecture="cnn", units=3),
-    finalist(2, 0.9, architecture="cnn", units=4),
-    finalist(3, 0.9, architecture="cnn", units=5),
-    finalist(4, 0.6, architecture="ngrams"),
-]
-
-
-def numbers(
-    metric: str, *finalists: Finalist, deciding: tuple[str, ...] = ("architecture",)
-) -> list[int]:
-    others = other_architectures(CANDIDATES, finalists, deciding=deciding, metric=metric)
-    return [other.trial for other in others]
-
-
-def test_best_of_each_architecture_that_no_finalist_has_is_taken() -> None:
-    assert numbers("val_accuracy", CANDIDATES[0]) == [2, 4]
-    assert numbers("val_loss", CANDIDATES[0]) == [4, 1]
-    assert numbers("val_accuracy", *CANDIDATES[:3], CANDIDATES[4]) == []
-    assert numbers("val_accuracy", deciding=("units", "architecture")) == [2, 3, 1, 4, 0]
-    # A space without conditions has one architecture.
-    assert numbers("val_accuracy", CANDIDATES[1], deciding=()) == []
-
-
-@pytest.mark.parametrize("value", [0.8, None])
-def test_each_is_trained_once_on_the_first_seed(value: float | None) -> None:
-    confirmation = Confirmation(
-        "val_accuracy", [7, 8], 10.0, 5.0, [CANDIDATES[2]], others=[CANDIDATES[0]], is_over=True
+def test_confirmed_best_stays_against_luckier_newcomers() -> None:
+    """Trial 9 was confirmed; later trials of the search have better values, and worse repeats on
+    every seed.
+    """
+    old = repeated({9: [0.88, 0.881, 0.882], 0: [0.70, 0.71, 0.72]})
+    made = with_repeats(finalists(0.97, 0.96, 0.95, 0.7), old.finalists)
+    assert [f.trial for f in made] == [1, 2, 3, 0, 9]
+    confirmation, done = play(
+        replace(begin(0.5), finalists=made),
+        lambda trial, seed: {9: 0.88, 0: 0.7}.get(trial, 0.81) + 0.001 * seed,
     )
-    same, due = due_others(confirmation)
-    assert same is confirmation
-    assert [(other.trial, seed) for other, seed in due] == [(0, 7)]
-    trained = confirmation.with_repeat(0, 7, value, seconds=2.0, purpose=Purpose.ENSEMBLE)
-    assert due_others(trained)[1] == []
-    assert [item.trial for item in trained_of(trained)] == [2, 0]
-    assert trained.finalists == confirmation.finalists
-    assert replace(trained, others=[]) == replace(confirmation, others=[])  # The seconds too.
+    estimates = estimated(confirmation)
+    assert (estimates.best.trial, estimates.is_confirmed) == (9, True)
+    assert {(trial, seed) for trial, seed in done if seed <= 3} == {
+        (trial, seed) for trial in (1, 2, 3) for seed in (1, 2, 3)
+    }
 
 
-def test_finalists_with_fresh_splits_are_trained_on_the_study_s_own_for_ensembles(
-    tmp_path: Path,
-) -> None:
-    """Trial 3 has failed, and trial 2 is over a limit."""
-    of_trials = {1: [0.8, 0.81], 2: [0.7, 0.72], 3: [None], 0: [0.5, 0.5]}
-    confirmation = replace(repeated(of_trials), overlap=0.2)
-    made = [replace(f, is_over_limit=f.trial == 2) for f in confirmation.finalists]
-    confirmation = replace(confirmation, finalists=made)
-    assert on_own_split(replace(confirmation, overlap=0.0)) == []
-    others = on_own_split(confirmation)
-    assert [(f.trial, f.repeats) for f in others] == [(1, {}), (0, {})]
-    confirmation = replace(confirmation, others=others)
-    _, due = due_others(confirmation)
-    assert [(f.trial, seed) for f, seed in due] == [(1, 1), (0, 1)]
-    trained = confirmation.with_repeat(1, 1, 0.9, seconds=1.0, purpose=Purpose.ENSEMBLE)
-    assert trained.finalists == confirmation.finalists
-    assert [f.repeats for f in trained_of(trained)] == [{1: 0.9}, {}]
-    trained.save(StudyDir(tmp_path))
-    assert Confirmation.load(StudyDir(tmp_path)) == trained
-
-
-@pytest.mark.parametrize("n", [1, 2, 5])
-def test_best_is_trained_on_random_splits_once_for_each_of_its_first_repeats(n: int) -> None:
-    confirmation = repeated({1: [0.8, 0.81, 0.8, 0.79, 0.8][:n], 0: [0.5, 0.51, 0.5, 0.5, 0.5][:n]})
-    planned, due = due_on_random_splits(confirmation)
-    assert [(f.trial, seed) for f, seed in due] == [(1, seed) for seed in (1, 2, 3)[:n]]
-    # A process that is killed after the first repeat goes on with the others.
-    first = planned.with_repeat(1, 1, 0.9, seconds=1.0, purpose=Purpose.RANDOM_SPLIT)
-    again, due = due_on_random_splits(first)
-    assert again == first and [seed for _, seed in due] == [2, 3][: n - 1]
-    assert again.finalists == confirmation.finalists
-    for seed in (2, 3)[: n - 1]:
-        again = again.with_repeat(1, seed, None, seconds=1.0, purpose=Purpose.RANDOM_SPLIT)
-    assert due_on_random_splits(again) == (again, [])
-    # A later confirmation may have another best, whose repeats are not those of the first.
-    better = repeated({2: [0.9] * n, 1: [0.8] * n, 0: [0.5] * n})
-    later, due = due_on_random_splits(replace(better, on_random_splits=again.on_random_splits))
-    assert [f.trial for f in later.on_random_splits] == [1, 2] and len(due) == min(n, 3)
-
-
-def test_confirmation_without_repeats_has_no_random_splits() -> None:
-    empty = begin(0.9, 0.5)
-    assert due_on_random_splits(empty) == (empty, [])
-
-
-def test_cost_of_a_confirmation_that_stopped_within_a_round_of_folds_is_expected() -> None:
-    confirmation = replace(begin(0.9, 0.8, 0.5, n_seeds=3), overlap=1 / 4, budget_seconds=6.0)
-    confirmation = replace(confirmation, n_guaranteed=3, is_bounded=True)
-    trained = [(item, seed) for seed in confirmation.seeds for item in confirmation.finalists]
-    for n_done, (item, seed) in enumerate(trained):
-        # Equal differences are not clear, so all are trained.
-        n_trainings, _, worker_seconds = expected_cost(confirmation, n_workers=1)
-        assert (n_trainings, worker_seconds) == (9 - n_done, 9.0)
-        folds = [item.search_value] * 5
-        confirmation = confirmation.advance()[0].with_repeat(
-            item.trial, seed, folds[0], seconds=1.0, folds=folds
-        )
-
-
-def test_stored_configuration_that_became_a_finalist_is_read_once(tmp_path: Path) -> None:
-    """Earlier versions kept it among the other architectures too."""
-    first, second, third = (
-        replace(item, repeats={7: item.search_value}) for item in CANDIDATES[:3]
-    )
-    stored = Confirmation("val_loss", [7], 9.0, 9.0, [first, second], others=[second, third])
-    stored.save(StudyDir(tmp_path))
-    read = Confirmation.load(StudyDir(tmp_path))
-    assert read is not None and read == replace(stored, others=[third])
-    assert trained_of(read) == [first, second, third]
+def test_trial_of_an_equal_configuration_keeps_its_repeats() -> None:
+    old = [Finalist(4, {}, 0.8, 1.0, same=[7], repeats={1: 0.8})]
+    (taken,) = with_repeats([Finalist(7, {}, 0.8, 1.0, same=[4])], old)
+    assert taken.repeats == {1: 0.8} and taken.trial == 7

@@ -139,21 +139,6 @@ def test_a_fresh_split_has_the_share_of_the_present_one_and_other_rows() -> None
     )
     assert abs(len(first) - 200) <= 4
     assert 20 < len({*first} & {*second}) < 60  # 40 by chance
-    ((_, random),) = redrawn(rows, Redraw(seed=1, ignores_columns=True), validation_share=0.2)
-    assert len({*(random // 4)}) > 100  # groups of which a random split has a row; 50 by groups
-
-
-def test_random_folds_have_the_sizes_of_the_folds_of_times_and_rows_of_any_time() -> None:
-    times = np.arange(1000)
-    rows = Rows(texts=times, strata=times // 900, times=times)
-    in_time = redrawn(rows, Redraw(seed=1, n_folds=4))
-    random = redrawn(rows, Redraw(seed=1, n_folds=4, ignores_columns=True))
-    sizes = [[[len(part) for part in fold] for fold in folds] for folds in (in_time, random)]
-    assert sizes[0] == sizes[1] == [[200 * n, 200] for n in (1, 2, 3, 4)]
-    for train, validation in random:
-        assert not {*train} & {*validation}
-        assert validation.min() < 50 and train.max() > 950
-        assert rows.strata[validation].mean() == pytest.approx(0.1)
 
 
 # Digests of the rows, by the kind of split: of the three splits, of a fresh split, of three folds.

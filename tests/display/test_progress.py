@@ -178,14 +178,6 @@ def test_long_lines_are_broken_in_a_notebook_alone(monkeypatch: pytest.MonkeyPat
     assert (notebook.soft_wrap, notebook.width) == (False, NOTEBOOK_WIDTH)
 
 
-def test_progress_of_a_confirmation_without_a_budget(capsys: pytest.CaptureFixture[str]) -> None:
-    """No trial has times if all were imported."""
-    done = replace(with_repeats({3: [0.9] * 3, 0: [0.5] * 3}), budget_seconds=0.0)
-    with Display("s", metric="val_accuracy") as display:
-        display(RepeatEnded("trial 3, seed 1", done))
-    assert capsys.readouterr().out == "trial 3, seed 1\n"
-
-
 def test_repeats_of_a_confirmation_stay_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

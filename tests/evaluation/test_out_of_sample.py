@@ -25,7 +25,7 @@ def written(setting: Setting, *repeats: Array, is_resplit: bool = False) -> OutO
         path.parent.mkdir(exist_ok=True)
         write_probabilities(path, probabilities)
     corpus, _ = study_of(setting)
-    confirmation = SimpleNamespace(seeds=[1, 2, 3], is_resplit=is_resplit)
+    confirmation = SimpleNamespace(all_seeds=[1, 2, 3], is_resplit=is_resplit)
     return out_of_sample(setting.folder, corpus, confirmation, trial=0)
 
 

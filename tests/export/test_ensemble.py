@@ -33,7 +33,7 @@ from tests.stored_documents import full_manifest
 from tests.studies import Setting
 from tuning.api.exports import load_export
 from tuning.config import TrainConfig
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.data import rows as data_rows
 from tuning.errors import ArgumentError, ExportError, StudyError
 from tuning.evaluation.predictions import read_probabilities
@@ -181,13 +181,6 @@ def test_copies_of_a_text_are_in_the_same_half() -> None:
     once = cross_fitted(probabilities, labels, n_steps=3, seed=0, codes=np.arange(60))
     copied = cross_fitted(probabilities[:, codes], labels[codes], n_steps=3, seed=0, codes=codes)
     np.testing.assert_allclose(copied, once[codes])
-
-
-def test_rows_that_no_fold_has_predicted_do_not_count() -> None:
-    probabilities, labels = made_up(4, signal=0.5, n=60)
-    later = chosen_from(probabilities[:, 10:], labels[10:], n_steps=3)
-    probabilities[:, :10] = np.nan
-    assert chosen_from(probabilities, labels, n_steps=3) == later
 
 
 def test_outputs_of_several_sigmoids_are_no_likelihoods() -> None:
@@ -349,7 +342,7 @@ def test_members_that_are_joined_wrongly_fail_the_check(reviews: Reviews, tmp_pa
 def confirm_study(setting: Setting) -> Confirmation:
     return confirm(
         StudyHandle.of(setting.results, "s"),
-        size=ConfirmationSize(top=2, n_seeds=2, share=20.0, n_pruned=0, resplit=False),
+        size=ConfirmationSize(top=2, n_seeds=2, resplit=False),
     )[0]
 
 
@@ -447,27 +440,32 @@ class Chosen:
     probabilities: Callable[[int, int], Any]
     warnings: list[str] = field(default_factory=list)
 
-    def members(self, monkeypatch: pytest.MonkeyPatch, size: str) -> set[int] | None:
+    def choose(
+        self, monkeypatch: pytest.MonkeyPatch, size: str, *, overlap: float = 0.0
+    ) -> Ensemble | None:
         confirmation = with_repeats({trial: [0.5, 0.6] for trial in (1, 2, 3, 0)})
         finalists = [replace(f, values=self.values[f.trial]) for f in confirmation.finalists]
         monkeypatch.setattr(
-            "tuning.export.ensemble.read_probabilities",
+            "tuning.evaluation.out_of_sample.read_probabilities",
             lambda path: self.probabilities(*map(int, path.stem.split("-"))),
         )
-        folder = SimpleNamespace(repeat_path=lambda trial, seed: Path(f"{trial}-{seed}"))
+        folder = SimpleNamespace(repeat_path=lambda trial, seed, **_: Path(f"{trial}-{seed}"))
         chosen = SimpleNamespace(
             study=SimpleNamespace(name="s", folder=folder),
             trial=SimpleNamespace(number=self.best),
             config=SimpleNamespace(seed=0, train=TrainConfig()),
-            confirmation=replace(confirmation, finalists=finalists),
+            confirmation=replace(confirmation, finalists=finalists, overlap=overlap),
         )
         corpus = SimpleNamespace(
             split=lambda name: SimpleNamespace(labels=LABELS),
             target=TWO,
-            rows=data_rows.Rows(np.arange(40), strata=LABELS),
+            rows=data_rows.Rows(np.arange(80), strata=np.tile(LABELS, 2)),
         )
         arguments = (cast("Any", item) for item in (chosen, corpus))
-        ensemble = choose_members(*arguments, size=size, warn=self.warnings.append)
+        return choose_members(*arguments, size=size, warn=self.warnings.append)
+
+    def members(self, monkeypatch: pytest.MonkeyPatch, size: str) -> set[int] | None:
+        ensemble = self.choose(monkeypatch, size)
         return ensemble and {member.trial for member in ensemble.members}
 
 
@@ -480,31 +478,42 @@ OF_KERAS: Values = {"preset": "encoder.keras", "feature_length": 128}
 
 
 @pytest.mark.parametrize(
-    ("best", "values", "n_left_out", "members"),
+    ("best", "values", "left_out", "members"),
     [
         # Trial 3 takes n-grams alone, which join the tokens of the first finalist.
-        *((best, READS, 2, {1, 2, 3}) for best in (1, 3)),
-        (3, {**READS, 1: OF_KERAS, 2: OF_KERAS}, 4, {0, 3}),
-        (1, dict.fromkeys(READS, TOKENS), 1, {0, 1, 2, 3}),
+        *((best, READS, "1 configuration", {1, 2, 3}) for best in (1, 3)),
+        (3, {**READS, 1: OF_KERAS, 2: OF_KERAS}, "2 configurations", {0, 3}),
     ],
 )
-def test_repeats_of_other_tokens_or_classes_are_left_out_with_a_sentence(
+def test_configurations_of_other_tokens_are_left_out_with_a_sentence(
     best: int,
     values: dict[int, Values],
-    n_left_out: int,
+    left_out: str,
     members: set[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In the last case a repeat has predicted three classes."""
-
-    def probabilities(trial: int, seed: int) -> Any:
-        has_other = n_left_out == 1 and (trial, seed) == (2, 1)
-        return np.pad(noisy(trial, seed), ((0, 0), (0, int(has_other))))
-
-    chosen = Chosen(best, values, probabilities)
+    chosen = Chosen(best, values, noisy)
     found = chosen.members(monkeypatch, "8")
     assert found and found <= members
-    assert f"leaves out {n_left_out} of 8 repeats: members must have" in chosen.warnings[0]
+    assert f"leaves out {left_out}: members must have" in chosen.warnings[0]
+
+
+def test_repeats_on_fresh_splits_are_one_model_of_their_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rows of each seed are predicted by all configurations; a file of other rows is left
+    out, with the seed.
+    """
+
+    def probabilities(trial: int, seed: int) -> Any:
+        return noisy(trial, seed)[: 39 if (trial, seed) == (2, 1) else 40]
+
+    chosen = Chosen(1, dict.fromkeys(READS, TOKENS), probabilities)
+    ensemble = chosen.choose(monkeypatch, "8", overlap=1.0)
+    assert ensemble and ensemble.held_out and len(ensemble.held_out.labels) == 40
+    assert {member.seed for member in ensemble.members} == {2}
+    trials = [member.trial for member in ensemble.members]
+    assert len(trials) == len({*trials})
 
 
 def test_ensemble_with_the_features_of_a_keras_model_is_refused(
@@ -526,7 +535,7 @@ def test_ensemble_of_equal_models_is_the_confirmed_best_alone(
 def test_confirmation_goes_on_if_no_predictions_can_be_kept(copied: Setting) -> None:
     (copied.folder.path / "repeats").write_text("a file in the place of the folder")
     confirmation = confirm_study(copied)
-    assert all(len(finalist.repeat_values) == 2 for finalist in confirmation.finalists[:2])
+    assert all(len(finalist.repeat_values) >= 2 for finalist in confirmation.finalists)
     assert not any(finalist.failures for finalist in confirmation.finalists)
     with pytest.raises(StudyError, match="kept those of 0 repeats"):
         export(copied, "auto")

@@ -21,7 +21,7 @@ from tests.report.test_quality import confirm_best, study_of
 from tests.stored_documents import full_manifest
 from tests.studies import Setting
 from tuning.api.exports import load_export
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.errors import StudyError
 from tuning.evaluation.out_of_sample import Rows
 from tuning.evaluation.predictions import read_predictions, write_probabilities
@@ -145,18 +145,15 @@ def test_threshold_without_predictions_or_out_of_reach_is_refused(copied: Settin
         )
 
 
-@pytest.mark.parametrize(
-    ("seeds", "options"), [([1], " SEEDS=2 SHARE=3"), ([1, 2], " SHARE=3")], ids=["all", "short"]
-)
 def test_lost_predictions_of_a_confirmation_that_is_over_need_a_further_seed(
-    copied: Setting, seeds: list[int], options: str
+    copied: Setting,
 ) -> None:
     corpus, _ = write_repeat(copied)
     shutil.rmtree(copied.folder.path / "repeats")
     stored = Confirmation.load(copied.folder)
     assert stored
-    replace(stored, seeds=seeds, spent_seconds=1.0, is_over=True).save(copied.folder)
-    with pytest.raises(StudyError, match=f"confirm STUDY=s .*{options}`, or give a number"):
+    replace(stored, seeds=[1]).save(copied.folder)
+    with pytest.raises(StudyError, match=r"confirm STUDY=s .* SEEDS=2`, or give a number"):
         thresholds_of(chosen_of(copied), None, corpus, criterion_of("f1"), warn=pytest.fail)
 
 

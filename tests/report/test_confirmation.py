@@ -4,7 +4,6 @@ import re
 from dataclasses import replace
 
 import pytest
-from scipy import stats
 
 from tests.confirmations import (
     SEEDS,
@@ -13,15 +12,12 @@ from tests.confirmations import (
     finalists,
     on_front,
     play,
-    pruned,
     with_repeats,
 )
-from tuning.confirmation.plan import larger_share, plan_confirmation
-from tuning.confirmation.rounds import Confirmation, Purpose
+from tuning.confirmation.record import Confirmation
 from tuning.evaluation.statistics import Interval
 from tuning.report.confirmation import (
     finalist_rows,
-    missed_sentences,
     plan,
     sentences,
 )
@@ -67,28 +63,6 @@ def test_best_is_called_confirmed_from_three_shared_seeds_on(n: int, head: str) 
     assert text.startswith(f"Trial 1 is {head}")
     assert ("is better than the baseline" in text) is (n == 3)
     assert ("Nothing is confirmed with fewer than 3 seeds." in text) is (n < 3)
-
-
-def test_random_split_s_promise_is_that_of_the_present_best() -> None:
-    made = with_repeats({1: [0.90, 0.91, 0.90], 2: [0.85, 0.85, 0.85], 0: [0.80, 0.81, 0.80]})
-    best, second, _ = made.finalists
-    promise = "On validation rows, a random split would have promised 0.935"
-    repeated = [
-        replace(second, repeats={1: 0.99}),
-        replace(best, repeats={1: 0.93, 2: 0.94, 3: None}),
-    ]
-    assert "random split" not in text_of(replace(made, on_random_splits=repeated[:1]))
-    assert f"{promise} in the place of 0.905 (means" in text_of(
-        replace(made, on_random_splits=repeated)
-    )
-    equal = [replace(best, repeats={1: 0.9002})]
-    promise = "a random split would have promised 0.900, no better than 0.900 (means"
-    assert promise in text_of(replace(made, on_random_splits=equal))
-    of_folds = replace(made, on_random_splits=[replace(best, repeats={}, folds={})]).with_repeat(
-        *(best.trial, 1, 0.95), seconds=1.0, purpose=Purpose.RANDOM_SPLIT, folds=[0.94, 0.96]
-    )
-    promise = "On validation rows, random folds would have promised 0.95"
-    assert promise in text_of(of_folds)
 
 
 @pytest.mark.parametrize(
@@ -149,58 +123,17 @@ def test_front_is_named() -> None:
     assert words in text_of(confirmation)
 
 
-def test_pruned_trials_that_are_better_than_the_best_are_counted() -> None:
-    confirmation, _ = play(
-        replace(begin(0.9, 0.5, n_seeds=2), pruned=pruned(1.0, 1.0)),
-        lambda trial, seed: 0.95 if trial == 91 else 0.8,
-    )
-    (missed,) = missed_sentences(estimated(confirmation))
-    untrained = replace(confirmation, pruned=pruned(1.0))
-    assert missed_sentences(estimated(untrained)) == []
-    rate = stats.binomtest(1, 2).proportion_ci()
-    assert missed.startswith(
-        "2 pruned trials were trained to the end, drawn at random: 1 better than the search's best,"
-        " 0.9000"
-    )
-    assert f"between {rate.low:.0%} and {rate.high:.0%}" in missed
-
-
 def test_plan_names_the_trainings_and_their_duration() -> None:
     made = finalists(0.9, 0.8, 0.7, seconds=100.0)
-    confirmation = plan_confirmation(made, metric="val_accuracy", seeds=SEEDS, search_seconds=1e3)
-    assert (
-        plan(confirmation, n_workers=2)
-        == "Confirming trial 1, trial 2 and the baseline on up to 5 fresh seeds: about 9 trainings,"
-        " 8 min with 2 workers (90% of the search's worker seconds; budget: 25%)."
+    begun = Confirmation("val_accuracy", SEEDS[:3], SEEDS[3:], made)
+    assert plan(begun, n_workers=2) == (
+        "Confirming trial 1, trial 2 and the baseline on 3 fresh seeds: 9 trainings, about 8 min"
+        " with 2 workers, and 2 more of the leading ones if the order is not clear."
     )
-    confirmation, _ = play(confirmation, lambda trial, seed: 0.9 - trial / 100, seconds=100.0)
-    assert (
-        plan(confirmation, n_workers=2)
-        == "No further seed fits the budget of the confirmation, a share of 25%: give a larger"
-        " share, such as 2."
-    )
-    over = replace(confirmation, rounds=5)
-    assert plan(over, n_workers=2) == "The confirmation has trained all seeds."
-    # The repeats took 900 s. Two configurations lack two seeds each, with 100 s for a training.
-    spent = replace(confirmation, search_seconds=500.0)
-    assert [larger_share(each) for each in (confirmation, spent, over)] == [2, 4, 2]
-
-
-def test_plan_does_not_name_finalists_that_the_budget_drops_before_the_first_seed() -> None:
-    text = plan(begin(0.9, 0.8, 0.7, 0.5, budget=9.0), n_workers=1)
-    assert text.startswith("Confirming trial 1, trial 2 and the baseline on up to 5 fresh seeds:")
-
-
-@pytest.mark.parametrize(("share", "may_exceed"), [(None, True), (0.06, False)])
-def test_only_the_default_budget_may_be_exceeded(share: float | None, may_exceed: bool) -> None:
-    """The repeats take ten times as long as expected."""
-    made = finalists(0.9, 0.8, 0.7, seconds=1.0)
-    begun = plan_confirmation(
-        made, metric="val_accuracy", seeds=SEEDS, search_seconds=100.0, share=share
-    )
-    confirmation, _ = play(begun, lambda trial, seed: 0.9 - trial / 100, seconds=10.0)
-    assert confirmation.spent_seconds > confirmation.budget_seconds
-    assert ("which 3 seeds of the best and the baseline may" in text_of(confirmation)) is may_exceed
+    over, _ = play(begun, lambda trial, seed: 0.9 - trial / 100)
+    assert plan(over, n_workers=2) == "The confirmation has trained all its seeds."
+    on_splits = replace(begun, overlap=0.2, further_seeds=[])
+    assert "on 3 fresh seeds and splits: 9 trainings" in plan(on_splits, n_workers=2)
 
 
 def table_of(confirmation: Confirmation) -> list[dict[str, str]]:
@@ -213,20 +146,8 @@ def test_failed_repeat_has_its_reason() -> None:
     confirmation, _ = play(begin(0.9, 0.8, 0.7), lambda trial, seed: None if trial == 1 else 0.5)
     first, second, baseline = table_of(confirmation)
     assert (first["trial"], first["seed 1"], first["corrected mean"]) == ("1", "NaN loss", "")
-    assert (first["dropped"], second["dropped"]) == ("NaN loss", "")
+    assert (first["failed"], second["failed"]) == ("NaN loss", "")
     assert (baseline["trial"], baseline["seed 1"]) == ("0 (baseline)", "0.5000")
-
-
-def test_finalist_that_the_budget_does_not_pay_for_is_shown_with_the_seed_that_it_lacks() -> None:
-    confirmation, done = play(
-        begin(0.9, 0.8, 0.7, 0.5, budget=8.0), lambda trial, seed: 0.9 - trial / 100
-    )
-    rows = table_of(confirmation)
-    dropped = {row["trial"]: row["dropped"] for row in rows if row["dropped"]}
-    assert any(text.startswith("before") for text in dropped.values())
-    for trial, text in dropped.items():
-        word, _, seed = text.split()
-        assert ((int(trial), int(seed)) in done) == (word == "after")
 
 
 def test_baseline_and_starting_points_are_named() -> None:

@@ -25,7 +25,7 @@ from tests.comparisons import confirmed, unconfirmed
 from tests.stored_documents import CARD, RECORD, TEST_SCORES
 from tests.studies import MANY_SPACE, many_trials
 from tuning.config import MIN_TEXTS, DataConfig, StudyConfig, TrainConfig
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.record import Confirmation, Finalist
 from tuning.documents import unstructure
 from tuning.evaluation.predictions import Predictions, column_of
 from tuning.evaluation.scores import ChosenThreshold, Mistake
@@ -118,7 +118,7 @@ def page_of_many(study: optuna.Study, record: StudyRecord = RECORD, **measured: 
 def test_page_of_500_trials_stays_below_8_megabytes() -> None:
     study = many_trials(1_000)  # 500 complete
     text = page_of_many(study, replace(RECORD, config=StudyConfig(study="many")))
-    assert "Pruning saved up to" in text and "PRUNED=5 SHARE=1" in text
+    assert "Pruning saved up to" in text
     assert len(text.encode()) < 8_000_000
 
 
@@ -191,9 +191,7 @@ def wide_page(measured: Measured | None = None, *, metric: str = "val_balanced_a
         )
         for n, t in enumerate(summary.ranked[:6])
     ]
-    confirmation = Confirmation(
-        metric, [*range(1, 21)], 100.0, 100.0, finalists, rounds=20, is_over=True
-    )
+    confirmation = Confirmation(metric, [*range(1, 21)], [], finalists)
     scores = ("accuracy", "balanced_accuracy", "f1", "auc", "loss", "expected_calibration_error")
     intervals = dict.fromkeys(scores, (0.8012, 0.8234))
     of_test = {**dict.fromkeys(scores, 0.8123), "auc": None if metric == "val_auc" else 0.8123}

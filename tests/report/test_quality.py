@@ -11,7 +11,7 @@ import pytest
 from tests.numbered import MAJORITY, TWO, numbered
 from tests.stored_documents import TEST_SCORES
 from tests.studies import Setting
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.record import Confirmation, Finalist
 from tuning.data.redraw import redrawn
 from tuning.data.rows import Redraw
 from tuning.documents import write
@@ -71,7 +71,7 @@ def confirm_best(setting: Setting, summary: Summary, *, overlap: float = 0.0) ->
     assert summary.best is not None
     number = summary.best.number
     finalist = Finalist(number, dict(summary.best.params), 0.8, 1.0, repeats={1: 0.8})
-    made = Confirmation("val_accuracy", [1], 1.0, 1.0, [finalist], rounds=1, overlap=overlap)
+    made = Confirmation("val_accuracy", [1], [], [finalist], overlap=overlap)
     made.save(setting.folder)
     path = setting.folder.repeat_path(number, 1, is_resplit=overlap > 0)
     path.parent.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from tests.commands import Ran
-from tuning.confirmation.rounds import Confirmation, Finalist
+from tuning.confirmation.record import Confirmation, Finalist
 from tuning.errors import StudyError
 from tuning.report.page import write_report
 from tuning.report.sentences import verdict
@@ -43,7 +43,7 @@ class Confirmed:
             value = 0.9 if finalist.trial == self.winner else 0.5
             repeats = {seed: value + 0.001 * seed for seed in range(1, n_seeds + 1)}
             made.append(replace(finalist, repeats=repeats))
-        self.confirmation = replace(self.confirmation, finalists=made, rounds=n_seeds)
+        self.confirmation = replace(self.confirmation, finalists=made)
         self.confirmation.save(self.folder)
 
 
@@ -68,9 +68,7 @@ def confirmed(finished: tuple[ResultsDir, Outcome], copied_results: ResultsDir) 
     baseline = Finalist(
         summary.baseline.number, {}, value_of(summary.baseline), 1.0, is_baseline=True
     )
-    confirmation = Confirmation(
-        "val_accuracy", [1, 2, 3, 4, 5], 100.0, 100.0, [*made, baseline], is_over=True
-    )
+    confirmation = Confirmation("val_accuracy", [1, 2, 3], [], [*made, baseline])
     return Confirmed(copied_results, folder, summary, confirmation, winner.number)
 
 

@@ -89,7 +89,7 @@ def test_study_is_the_same_over_both_pools(
     assert seen(setting) == seen(here)
     assert any(f"goes on after {train.step} 1" in event for event in events)
     study = StudyHandle.of(setting.results, setting.folder.name)
-    size = ConfirmationSize(top=2, n_seeds=1, share=20.0, n_pruned=0)
+    size = ConfirmationSize(top=2, n_seeds=1)
     confirmation, _ = confirm(study, size=size, workers=over_ray["pool"])
     repeats = {
         setting.folder.repeat_path(finalist.trial, seed, is_resplit=True)

@@ -8,7 +8,6 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,6 @@ from tuning.inference.manifest import MANIFEST, MANIFEST_VERSION, REMEDY, Manife
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tuning.data.files import Progress
     from tuning.evaluation.scores import Scores
     from tuning.export.manifest import FullManifest
     from tuning.inference.known_tokens import ProblemOf
@@ -234,9 +232,6 @@ def export_best(
                     require_cuts(corpus.target, criterion)
                 if ensemble is not None:
                     require_probabilities(corpus.target)
-            if ensemble is not None:
-                _train_others(study, progress=progress)
-                study = replace(study)  # A new handle reads the changed confirmation.
             manifest = export.export_best(
                 study,
                 choice,
@@ -252,32 +247,6 @@ def export_best(
     if choice == export.ExportChoice() and (advice := threshold_advice(study)):
         console.print(escape(advice))
     return manifest
-
-
-def _train_others(study: StudyHandle, *, progress: Progress) -> None:
-    """Train the models that an ensemble can choose beside those of the confirmation, if any lack:
-    of further architectures, and after fresh splits all models, on the study's own split.
-    """
-    from tuning.confirmation.plan import due_others
-    from tuning.search import confirm as confirming
-    from tuning.search.confirm import with_others
-    from tuning.search.events import Event, RepeatEnded, log
-
-    if study.confirmation is None:
-        return
-    _, due = due_others(with_others(study.confirmation, study.summary, study.space))
-    if not due:
-        return
-
-    def show(event: Event) -> None:
-        if isinstance(event, RepeatEnded):
-            progress(event.event, 0.0)
-
-    progress("training further models for the ensemble to choose from", 0.0)
-    trained = confirming.train_others(study, subscribers=[log, show])
-    # Trainings are only left when the user has interrupted them.
-    if due_others(trained)[1]:
-        raise KeyboardInterrupt
 
 
 def require_free(target: Path) -> None:

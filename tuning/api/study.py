@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from tuning.api.exports import Export
     from tuning.config import StudyConfig
-    from tuning.confirmation.rounds import Confirmation
+    from tuning.confirmation.record import Confirmation
     from tuning.search.enqueue import Enqueued
     from tuning.spaces.loading import SearchSpace
     from tuning.study.handle import Status, StudyHandle
@@ -262,8 +262,6 @@ class Study:
         *,
         top: int | None = None,
         seeds: int | None = None,
-        share: float | None = None,
-        pruned: int | None = None,
         resplit: bool | None = None,
         workers: WorkersOption = None,
         limits: LimitsOption = None,
@@ -278,12 +276,9 @@ class Study:
         `verdict()` has the result.
 
         Args:
-            top: number of the best configurations to train again, beside the baseline (default 5).
-            seeds: maximum number of fresh seeds for each configuration (default 5).
-            share: maximum worker time of the confirmation, as a share of the search's worker time
-                (default 0.25, and more if three seeds of the best and the baseline need it).
-            pruned: maximum number of pruned trials to train to their last epoch, if time is left
-                (default 5).
+            top: number of the best configurations to train again, beside the baseline (default 3).
+            seeds: number of fresh seeds for each configuration (default 3); the leading two and the
+                baseline get two more while their order is not clear.
             resplit: whether each fresh seed also draws its own training and validation rows, so
                 that the result is not about one split (default: as the confirmation has begun, else
                 as `tune` has recorded).
@@ -309,9 +304,7 @@ class Study:
         with watching(self._folder, metric=study.config.metric) as subscribers:
             _, is_interrupted = confirming.confirm(
                 study,
-                size=confirming.ConfirmationSize(
-                    **given(top=top, n_seeds=seeds, share=share, n_pruned=pruned, resplit=resplit)
-                ),
+                size=confirming.ConfirmationSize(**given(top=top, n_seeds=seeds, resplit=resplit)),
                 workers=workers_of(workers),
                 limits=limits_of(limits),
                 subscribers=subscribers,

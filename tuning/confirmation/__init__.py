@@ -1,1 +1,1 @@
-"""Which configuration is best on fresh seeds: rounds of repeats, and the estimates from them."""
+"""Which configuration is best on fresh seeds: its repeats, and the estimates from them."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tuning.confirmation.rounds import DIGITS, MIN_ROUNDS, Confirmation, Finalist
+from tuning.confirmation.record import MIN_SEEDS, Confirmation, Finalist
 from tuning.evaluation.statistics import (
     Interval,
     dunnett_critical_value,
@@ -24,14 +24,21 @@ from tuning.evaluation.statistics import (
 )
 from tuning.metrics import metric_of, sign
 
+# Each comparison with the baseline counts as three in the critical value, because it may be made
+# twice: before the further seeds and after them. With two, a finalist that equals the baseline is
+# called better in 2.7 % of simulated confirmations, and with three in 2.4 % (docs/benchmarks.md).
+N_COMPARISONS = 3
+MIN_CHANGE = 1e-9  # differences that vary less are equal, except for errors of rounding
+DIGITS = 12  # decimal digits of a mean, so that errors of rounding break no tie
+
 
 @dataclass(frozen=True)
 class Estimates:
     """The estimates from the repeats of a confirmation so far.
 
     Attributes:
-        best: the remaining finalist with the best mean over the shared seeds.
-        n_shared: number of seeds on which every remaining finalist has a repeat.
+        best: the leading finalist with the best mean over the shared seeds.
+        n_shared: number of seeds on which every leading finalist has a repeat.
         search_best: the finalist with the best value in the search.
         means: corrected mean of the repeats by trial number.
         difference: `best` minus the baseline over the seeds that both have repeats on; None where
@@ -39,6 +46,7 @@ class Estimates:
         n_pairs: number of the seeds of `difference`.
         front: with several objectives, the finalists that no other finalist beats in all
             objectives by the means over the shared seeds, `best` first; else `best` alone.
+        ranked: the leading finalists with repeats, except those over a limit, best first.
     """
 
     best: Finalist
@@ -48,12 +56,13 @@ class Estimates:
     difference: Interval | None
     n_pairs: int
     front: list[Finalist]
+    ranked: list[Finalist]
     confirmation: Confirmation
 
     @property
     def is_confirmed(self) -> bool:
         """Whether enough seeds are shared to call `best` the confirmed best."""
-        return self.n_shared >= MIN_ROUNDS
+        return self.n_shared >= MIN_SEEDS
 
     @property
     def optimism(self) -> float | None:
@@ -92,9 +101,9 @@ def estimate(confirmation: Confirmation | None) -> Estimates | None:
     `best` is chosen by the plain means over the shared seeds, and its difference to the baseline is
     the mean d of y_best,s - y_baseline,s over the n seeds that both have repeats on. The interval
     of the difference is Dunnett's (1955), where D is the two-sided critical value for K comparisons
-    with one control, K the number of finalists beside the baseline (the finalists that were dropped
-    included), and v and ν are those of the differences to the baseline of all finalists of the kind
-    of `best`:
+    with one control, K the number of finalists beside the baseline, times `N_COMPARISONS` if there
+    may be further seeds, and v and ν are those of the differences to the baseline of all finalists
+    of the kind of `best`:
 
         d ± D(0.95, K, ν) √(v / n)
 
@@ -103,22 +112,20 @@ def estimate(confirmation: Confirmation | None) -> Estimates | None:
     by every seed: the means of seeds differ much less than those of other data would.
 
     Finalists of a later confirmation that have no repeat yet are left out if the others share
-    `MIN_ROUNDS` seeds.
+    `MIN_SEEDS` seeds.
 
     Returns:
-        The estimates; None without a confirmation, and while the remaining finalists share no seed.
+        The estimates; None without a confirmation, and while the leading finalists share no seed.
     """
     if confirmation is None:
         return None
     direction, overlap = sign(confirmation.metric), confirmation.overlap
     repeated = [f for f in confirmation.finalists if f.repeat_values and not f.failures]
-    eligible = [f for f in confirmation.finalists if not f.failures and not f.is_over_limit]
-    remaining = [f for f in eligible if f.is_remaining] or [f for f in eligible if f.repeat_values]
-    begun = [f for f in remaining if f.repeat_values]
+    leaders = [f for f in leading(confirmation) if not f.is_over_limit]
+    begun = [f for f in leaders if f.repeat_values]
     seeds = set.intersection(*(set(f.repeat_values) for f in begun)) if begun else set()
-    if not seeds or (len(begun) < len(remaining) and len(seeds) < MIN_ROUNDS):
+    if not seeds or (len(begun) < len(leaders) and len(seeds) < MIN_SEEDS):
         return None
-    remaining = begun
     bounds = metric_of(confirmation.metric).bounds
     means: dict[int, Interval] = {}
     for kind in itertools.product((True, False), repeat=2):
@@ -126,55 +133,71 @@ def estimate(confirmation: Confirmation | None) -> Estimates | None:
         if group:
             means |= _corrected_means(group, bounds=bounds, overlap=overlap)
 
+    ranked = _ranked(begun, seeds, direction=direction)
+    best = ranked[0]
+    search_best = max(
+        (f for f in confirmation.finalists if not f.is_over_limit),
+        key=lambda f: (direction * f.search_value, -f.trial),
+    )
+    difference, n_pairs = difference_to_baseline(confirmation, best)
+    front = pareto_front(ranked, lambda f: f.costs) if confirmation.has_costs else [best]
+    return Estimates(
+        best, len(seeds), search_best, means, difference, n_pairs, front, ranked, confirmation
+    )
+
+
+def leading(confirmation: Confirmation) -> list[Finalist]:
+    """Return the finalists among which the best is chosen, without those of which a training has
+    failed: all until each has its repeats on `seeds`, and with several objectives. Later, the
+    baseline and the two others with the best means over `seeds`.
+    """
+    able = [f for f in confirmation.finalists if not f.failures]
+    seeds = {*confirmation.seeds}
+    if confirmation.has_costs or any(seeds - f.repeat_values.keys() for f in able):
+        return able
+    others = [f for f in able if not f.is_baseline]
+    first = _ranked(others, seeds, direction=sign(confirmation.metric))[:2]
+    return [f for f in able if f.is_baseline or f in first]
+
+
+def _ranked(
+    finalists: Sequence[Finalist], seeds: Collection[int], *, direction: int
+) -> list[Finalist]:
+    """Return the finalists by their mean over the seeds, best first."""
+
     def rank_key(finalist: Finalist) -> tuple[Any, ...]:
         values = finalist.repeat_values
         mean = round(statistics.mean(values[seed] for seed in seeds), DIGITS)
         costs = [-cost for cost in finalist.costs]
         return direction * mean, costs, direction * finalist.search_value, -finalist.trial
 
-    ranked = sorted(remaining, key=rank_key, reverse=True)
-    best = ranked[0]
-    search_best = max(
-        (f for f in confirmation.finalists if not f.is_over_limit),
-        key=lambda f: (direction * f.search_value, -f.trial),
-    )
-    difference, n_pairs = _difference_to_baseline(confirmation, repeated, best)
-    front = pareto_front(ranked, lambda f: f.costs) if confirmation.has_costs else [best]
-    return Estimates(best, len(seeds), search_best, means, difference, n_pairs, front, confirmation)
+    return sorted(finalists, key=rank_key, reverse=True)
 
 
-def seed_spread(confirmation: Confirmation) -> float | None:
-    """Return the standard deviation of a configuration's value over the seeds, pooled over the
-    trained finalists beside the baseline; None where none has two repeats. The effect of a seed's
-    own split does not count: a search compares its trials on one split.
-    """
-    trained = [f for f in confirmation.finalists if f.is_trained and not f.is_baseline]
-    values = {f.trial: f.repeat_values for f in trained}
-    if not any(values.values()):
-        return None
-    fit = _fit(values)
-    variance = fit.residual_variance if confirmation.is_resplit else fit.variance
-    return None if math.isnan(variance) else math.sqrt(variance)
-
-
-def _difference_to_baseline(
-    confirmation: Confirmation, repeated: Sequence[Finalist], best: Finalist
+def difference_to_baseline(
+    confirmation: Confirmation, finalist: Finalist
 ) -> tuple[Interval | None, int]:
-    """Return `difference` and `n_pairs` of `Estimates`."""
+    """Return `difference` and `n_pairs` of `Estimates`, for any finalist in the place of `best`."""
     baseline = confirmation.baseline
-    if baseline is None or baseline not in repeated or best is baseline:
+    if baseline is None or baseline.failures or finalist is baseline:
         return None, 0
-    alike = [f for f in repeated if f.is_trained is best.is_trained and f is not baseline]
-    pairs = {f.trial: _differences(f, baseline) for f in alike}
-    of_best = list(pairs[best.trial].values())
-    if not of_best:
+    pairs = {
+        f.trial: _differences(f, baseline)
+        for f in confirmation.finalists
+        if f.is_trained is finalist.is_trained and not f.is_baseline and not f.failures
+    }
+    of_finalist = [*pairs[finalist.trial].values()]
+    if not of_finalist:
         return None, 0
     fit = _fit(pairs)
-    n_pairs = len({seed for seed, _ in pairs[best.trial]})
+    n_pairs = len({seed for seed, _ in pairs[finalist.trial]})
     n_compared = sum(not f.is_baseline for f in confirmation.finalists)
-    variance = fit.variance / effective_number(len(of_best), confirmation.overlap)
-    difference = _interval(statistics.mean(of_best), variance, fit.degrees, n_compared=n_compared)
-    scale = statistics.mean(best.repeat_values.values())
+    if confirmation.further_seeds:
+        n_compared *= N_COMPARISONS
+    variance = fit.variance / effective_number(len(of_finalist), confirmation.overlap)
+    mean = statistics.mean(of_finalist)
+    difference = _interval(mean, variance, fit.degrees, n_compared=n_compared)
+    scale = statistics.mean(finalist.repeat_values.values())
     return replace(difference, scale=scale), n_pairs
 
 
@@ -267,5 +290,7 @@ def _interval(
     """
     if not degrees:
         return Interval(mean, math.nan, math.nan)
-    half = dunnett_critical_value(n_compared, round(degrees, 3)) * math.sqrt(variance_of_mean)
+    # Rounded down, so that a few values are computed, none of which is too small.
+    critical_value = dunnett_critical_value(n_compared, math.floor(10 * degrees) / 10)
+    half = critical_value * math.sqrt(variance_of_mean)
     return Interval(mean, mean - half, mean + half)

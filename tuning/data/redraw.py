@@ -48,16 +48,14 @@ def _have_strata(rows: Rows, folds: list[tuple[Numbers, Numbers]]) -> bool:
 
 def _drawn(rows: Rows, redraw: Redraw, validation_share: float) -> list[tuple[Numbers, Numbers]]:
     kind, n_folds = SPLIT_KINDS[rows.kind], redraw.n_folds
-    rule = SPLIT_KINDS["random"] if redraw.ignores_columns else kind
     if n_folds == 1:
         shares, first = [1 - validation_share, validation_share], 1
     else:
         # In the order of time, each fold is trained on all parts before its own, and no part is
-        # before the first part. Random parts are combined in the same way, because folds with more
-        # training rows would have better values for that reason alone.
+        # before the first part.
         first = int(kind.IS_ORDERED)
         shares = [1 / (n_folds + first)] * (n_folds + first)
-    parts, folds = rule.draw(rows, shares, seed=redraw.seed), []
+    parts, folds = kind.draw(rows, shares, seed=redraw.seed), []
     for part in range(first, len(shares)):
         validation = parts == part
         train = parts < part if kind.IS_ORDERED else ~validation

@@ -54,12 +54,11 @@ class Rows:
 @dataclass(frozen=True, kw_only=True)
 class Redraw:
     """A split of the rows of the training and the validation split into folds, or with one fold
-    into new ones. With `ignores_columns`, rows are drawn at random, whatever their group or time.
+    into new ones.
     """
 
     seed: int
     n_folds: int = 1
-    ignores_columns: bool = False
 
     @classmethod
     def into_folds(cls, *, seed: int, n_folds: int) -> Self | None:

@@ -12,7 +12,7 @@ from tuning.display.progress import change_line, incumbent_step, steps
 from tuning.display.tables import card_table, print_confirmation, print_outcome
 
 if TYPE_CHECKING:
-    from tuning.confirmation.rounds import Confirmation
+    from tuning.confirmation.record import Confirmation
     from tuning.search.events import Event, Progressed
     from tuning.search.session import Session
 
@@ -24,7 +24,6 @@ class Display:
         self._study, self._metric = study, metric
         self._shown = contextlib.ExitStack()  # The bar that is shown now.
         self._step: Callable[[str, float], None] | None = None
-        self._seconds = 0.0  # Expected worker seconds of the confirmation at its end.
 
     def __enter__(self) -> Self:
         return self
@@ -33,7 +32,8 @@ class Display:
         self._clear()
 
     def __call__(self, event: Event) -> None:
-        from tuning.confirmation.rounds import Confirmation
+        from tuning.confirmation.plan import due
+        from tuning.confirmation.record import Confirmation
         from tuning.search import events
 
         match event:
@@ -55,8 +55,8 @@ class Display:
                 self._start_confirmation(confirmation, n_workers)
             case events.RepeatEnded(sentence, confirmation):
                 print_texts(sentence)
-                seconds = self._seconds  # 0 if no trial of the study has times.
-                share = min(confirmation.spent_seconds / seconds, 1.0) if seconds else 1.0
+                n_done = sum(len(f.repeats) for f in confirmation.finalists)
+                share = n_done / (n_done + len(due(confirmation)))
                 self._show_below("confirming the best on fresh seeds", share)
             case events.CallEnded(opened, _, confirmation):
                 self._clear()
@@ -94,18 +94,17 @@ class Display:
         self._show_below(*incumbent_step(state))
 
     def _start_confirmation(self, confirmation: Confirmation, n_workers: int) -> None:
-        from tuning.confirmation.plan import expected_cost
         from tuning.report.confirmation import plan
 
-        _, _, self._seconds = expected_cost(confirmation, n_workers=n_workers)
         print_texts(plan(confirmation, n_workers=n_workers))
 
     def _show_confirmation(self, opened: Session, confirmation: Confirmation) -> None:
+        from tuning.confirmation.plan import is_over
         from tuning.evaluation.linear_reference import LinearTask, read_linear_reference
         from tuning.report.sentences import behind_linear, constant_sentence
 
         print_confirmation(confirmation, study=self._study)
-        if not confirmation.is_over:
+        if not is_over(confirmation):
             print_texts(f"Interrupted; {repeated()} continues the confirmation.")
         config, corpus = opened.config, opened.corpus
         linear = read_linear_reference(corpus.folder, LinearTask.of(config))

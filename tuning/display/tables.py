@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tuning.commands import of_study, repeated, typed
 from tuning.config import MAX_TRIALS
-from tuning.display.console import console, duration, print_texts, printable
+from tuning.display.console import console, print_texts, printable
 from tuning.metrics import metric_of
 from tuning.outcomes import SearchEnd
 from tuning.results import StudyDir
@@ -23,7 +23,7 @@ from tuning.text import counted
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tuning.confirmation.rounds import Confirmation
+    from tuning.confirmation.record import Confirmation
     from tuning.export.manifest import FullManifest
     from tuning.inputs.data_card import DataCard
     from tuning.report.spaces import SpaceResult
@@ -56,11 +56,12 @@ def print_outcome(outcome: Outcome, confirmation: Confirmation | None) -> None:
 
 def print_confirmation(confirmation: Confirmation, *, study: str) -> None:
     from tuning.confirmation.estimates import estimate
+    from tuning.confirmation.plan import is_over
     from tuning.report.confirmation import finalist_rows, sentences
 
     estimates = estimate(confirmation)
     if estimates is None:
-        if confirmation.is_over:
+        if is_over(confirmation):
             print_texts(_nothing_confirmed(confirmation, study))
         return
     header, cells = finalist_rows(estimates)
@@ -105,21 +106,14 @@ def _table(
 
 def _nothing_confirmed(confirmation: Confirmation, study: str) -> str:
     failed = [
-        f"trial {finalist.trial}: {', '.join(finalist.failures.values())}"
+        f"trial {finalist.trial}: {', '.join(dict.fromkeys(finalist.failures.values()))}"
         for finalist in confirmation.finalists
         if finalist.failures
     ]
-    if failed:
-        return (
-            f"Nothing is confirmed, because trainings failed ({'; '.join(failed)})."
-            f" `{typed('confirm', study=study)}` trains them again where the cause may be gone,"
-            " such as a time limit or too little memory."
-        )
-    needed = sum(f.seconds for f in confirmation.finalists if f.is_remaining)
     return (
-        f"Nothing is confirmed yet: a training of each finalist takes {duration(needed)} of worker"
-        f" time in all, and the budget is {duration(confirmation.budget_seconds)}."
-        f" `{typed('confirm', study=study, share=1)}` has a larger budget."
+        f"Nothing is confirmed, because trainings failed ({'; '.join(failed)})."
+        f" `{typed('confirm', study=study)}` trains them again where the cause may be gone, such as"
+        " a time limit or too little memory."
     )
 
 

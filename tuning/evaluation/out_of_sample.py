@@ -29,7 +29,7 @@ class Repeated(Protocol):
     """A `Confirmation`, whose package imports this one."""
 
     @property
-    def seeds(self) -> list[int]: ...
+    def all_seeds(self) -> list[int]: ...
     @property
     def is_resplit(self) -> bool: ...
 
@@ -84,7 +84,7 @@ def kept_predictions(
     """
     n_train, n_validation = (len(corpus.split(name).labels) for name in SPLITS[:2])
     n_rows, is_resplit = n_train + n_validation, confirmation.is_resplit
-    for seed in confirmation.seeds:
+    for seed in confirmation.all_seeds:
         kept = read_probabilities(folder.repeat_path(trial, seed, is_resplit=is_resplit))
         if kept is None:
             continue

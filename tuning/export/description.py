@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from tuning.config import StudyConfig
 from tuning.confirmation.estimates import estimate
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.errors import StudyError
 from tuning.evaluation.references import Reference
 from tuning.evaluation.scores import (

@@ -2,10 +2,11 @@
 description.
 
 An ensemble is the weighted mean of the class probabilities of its members. The members are chosen
-greedily, with replacement, on the validation split (Caruana, Niculescu-Mizil, Crew and Ksikes, ICML
-2004): each step adds the repeat with which the mean has the lowest cross-entropy. A step does not
-compare accuracies, because many repeats have the same accuracy, and the best accuracy of many is
-partly luck. As a Keras model, an ensemble takes one input, of which each member takes its own view.
+greedily, with replacement, by out-of-sample predictions (Caruana, Niculescu-Mizil, Crew and Ksikes,
+ICML 2004): each step adds the repeat with which the mean has the lowest cross-entropy. A step does
+not compare accuracies, because many repeats have the same accuracy, and the best accuracy of many
+is partly luck. As a Keras model, an ensemble takes one input, of which each member takes its own
+view.
 """
 
 from __future__ import annotations
@@ -22,12 +23,10 @@ import numpy.typing as npt
 
 from tuning.config import SPLITS, exceeded, is_keras_file
 from tuning.confirmation.estimates import estimate
-from tuning.confirmation.plan import trained_of
-from tuning.confirmation.rounds import Finalist
+from tuning.confirmation.record import Finalist
 from tuning.data import rows as data_rows
 from tuning.errors import ArgumentError, StudyError
-from tuning.evaluation.out_of_sample import Rows
-from tuning.evaluation.predictions import read_probabilities
+from tuning.evaluation.out_of_sample import RepeatPredictions, Rows, kept_predictions
 from tuning.evaluation.scores import EnsembleFacts, EnsembleMember, ModelSize
 from tuning.evaluation.statistics import Interval, accuracy_difference
 from tuning.export.description import ChosenTrial
@@ -44,6 +43,7 @@ from tuning.spaces.ranges import Value
 from tuning.study.handle import StudyHandle
 from tuning.targets.target import Array, Labels, Target, likelihoods
 from tuning.targets.thresholds import parts_of
+from tuning.text import counted
 from tuning.training import prediction
 
 AUTO = "auto"
@@ -55,7 +55,10 @@ N_AUTO_STEPS = 10
 
 @dataclass(frozen=True)
 class Repeat:
-    """A repeat whose predictions of the validation split were kept, (n_texts, n_classes)."""
+    """A model that may become a member: its out-of-sample predictions, (n_rows, n_classes), of the
+    rows that all repeats of the choice predict. With fresh splits, the repeats of a configuration
+    predict different rows: they are one `Repeat` then, with the first of their seeds.
+    """
 
     trial: int
     seed: int
@@ -74,7 +77,7 @@ class Member:
 @dataclass(frozen=True)
 class Ensemble:
     """The members, in descending order of their weights, and the cross-fitted difference: accuracy
-    of the ensemble minus mean accuracy of the confirmed best's repeats, on the validation split.
+    of the ensemble minus mean accuracy of the confirmed best's repeats, on the rows of the choice.
     `held_out` are the rows on which it was measured.
     """
 
@@ -95,19 +98,17 @@ def choose_ensemble(
 ) -> Ensemble:
     """Choose the members of an ensemble, and estimate its gain over the best configuration.
 
-    The estimate is cross-fitted: members are chosen on one half of the validation split and
-    measured on the other half, and the reverse, so no text is used for both. The comparison is
-    paired by text, with the mean accuracy of the repeats of the best configuration.
+    The estimate is cross-fitted: members are chosen on one half of the texts and measured on the
+    other half, and the reverse, so no text is used for both. The comparison is paired by text, with
+    the mean accuracy of the repeats of the best configuration.
 
     Args:
-        labels: those of the validation split, or of the rows of the folds.
+        labels: those of the rows that the repeats predict.
         n_steps: number of times that a repeat is chosen. None: the number up to `N_AUTO_STEPS` that
             gives the lowest cross-entropy.
         rows: the rows of the labels. The copies of a text are in the same half.
     """
     stacked = np.stack([repeat.probabilities for repeat in repeats]).astype(np.float64)
-    known = np.isfinite(stacked).all(axis=(0, 2))  # No fold predicts the first rows in time.
-    stacked, labels, rows = stacked[:, known], labels[known], rows.at(np.flatnonzero(known))
     codes, drawn = rows.texts, rows.observations
     if target.is_exclusive:
         stacked = _shares(stacked)  # As the exported ensemble does (`average`).
@@ -199,9 +200,7 @@ def choose_members(
     """
     require_probabilities(corpus.target)
     n_steps, number = parse_size(size), chosen.trial.number
-    names = SPLITS[:2] if chosen.config.train.n_folds > 1 else SPLITS[1:2]
-    labels = np.concatenate([corpus.split(name).labels for name in names])
-    repeats = _kept_repeats(chosen, shape=(len(labels), corpus.target.width), warn=warn)
+    repeats, places = repeats_of(chosen, corpus, warn=warn)
     if not any(repeat.trial == number for repeat in repeats):
         raise StudyError(
             "An ensemble must have predictions of the confirmed best; the confirmation of"
@@ -212,11 +211,11 @@ def choose_members(
     ensemble = choose_ensemble(
         repeats,
         corpus.target,
-        labels,
+        np.concatenate([corpus.split(name).labels for name in SPLITS[:2]])[places],
         best_trial=number,
         n_steps=n_steps,
         seed=chosen.config.seed,
-        rows=corpus.rows.at(np.arange(len(corpus.rows.texts))[-len(labels) :]),
+        rows=corpus.rows.at(places),
     )
     reason = ""
     if len(ensemble.members) == 1:
@@ -234,52 +233,70 @@ def choose_members(
 
 def retrainings_of(chosen: ChosenTrial, ensemble: Ensemble) -> list[Retraining]:
     trials = {trial.number: trial for trial in chosen.study.summary.trials}
-    epochs = {f.trial: f.epochs for f in trained_of(chosen.confirmation)}
+    epochs = {f.trial: f.epochs for f in chosen.confirmation.finalists}
     return [
         Retraining(trials[member.trial], epochs=epochs[member.trial], seed=member.seed)
         for member in ensemble.members
     ]
 
 
-def _kept_repeats(
-    chosen: ChosenTrial, *, shape: tuple[int, int], warn: Callable[[str], None]
-) -> list[Repeat]:
-    """Return the repeats whose predictions were kept, with probabilities of this shape.
+def repeats_of(
+    chosen: ChosenTrial, corpus: Corpus, *, warn: Callable[[str], None]
+) -> tuple[list[Repeat], data_rows.Numbers]:
+    """Return the repeats that an ensemble can be chosen from, with their predictions of the same
+    rows, and the places of these rows among those of the training and then the validation split.
 
-    Left out are finalists over a limit of the study, that read the features of a Keras model, or
-    that read other words or tokens than the chosen trial (`_reading`). If the chosen trial takes
-    n-grams alone, the first finalist with repeats that does not counts in its place.
+    Left out are finalists whose trainings failed, that exceed a limit of the study, that read the
+    features of a Keras model, or that read other words or tokens than the chosen trial
+    (`_reading`). If the chosen trial takes n-grams alone, the first finalist that does not counts
+    in its place.
     """
-    folder, finalists = chosen.study.folder, trained_of(chosen.confirmation)
-    finalists = sorted(finalists, key=lambda f: f.trial != chosen.trial.number)
+    confirmation, folder = chosen.confirmation, chosen.study.folder
+    finalists = sorted(confirmation.finalists, key=lambda f: f.trial != chosen.trial.number)
     if any(f.trial == chosen.trial.number and _reads_keras_model(f) for f in finalists):
         raise StudyError(
             "An ensemble must have no member that reads the features of a Keras model. Export the"
             " confirmed best alone."
         )
-    kept = [
-        (finalist, Repeat(finalist.trial, seed, probabilities))
+    kept = {
+        finalist.trial: {
+            repeat.seed: repeat
+            for repeat in kept_predictions(folder, corpus, confirmation, trial=finalist.trial)
+        }
         for finalist in finalists
-        if not finalist.is_over_limit
-        for seed, value in finalist.repeats.items()
-        if value is not None
-        and (probabilities := read_probabilities(folder.repeat_path(finalist.trial, seed)))
-        is not None
-    ]
-    whole = [
-        (_reading(finalist), repeat)
-        for finalist, repeat in kept
-        if repeat.probabilities.shape == shape and not _reads_keras_model(finalist)
-    ]
-    first = next((reading for reading, _ in whole if reading is not None), None)
-    repeats = [repeat for reading, repeat in whole if reading in (None, first)]
-    if len(repeats) < len(kept):
+        if not finalist.failures and not finalist.is_over_limit
+    }
+    readings = {
+        f.trial: _reading(f) for f in finalists if kept.get(f.trial) and not _reads_keras_model(f)
+    }
+    first = next((reading for reading in readings.values() if reading is not None), None)
+    joined = {trial: kept[trial] for trial, own in readings.items() if own in (None, first)}
+    if n_left_out := sum(map(bool, kept.values())) - len(joined):
         warn(
-            f"The ensemble leaves out {len(kept) - len(repeats)} of {len(kept)} repeats: members"
-            " must have the same classes, texts, preset, sequence_length and truncating, and no"
-            " Keras model as preset."
+            f"The ensemble leaves out {counted(n_left_out, 'configuration')}: members must have the"
+            " same classes, texts, preset, sequence_length and truncating, and no Keras model as"
+            " preset."
         )
-    return repeats
+    if confirmation.is_resplit:
+        return _joined_seeds(joined)
+    repeats = [(trial, repeat) for trial, own in joined.items() for repeat in own.values()]
+    places = repeats[0][1].places if repeats else np.zeros(0, np.int64)
+    return [Repeat(trial, own.seed, own.predictions) for trial, own in repeats], places
+
+
+def _joined_seeds(
+    joined: dict[int, dict[int, RepeatPredictions]],
+) -> tuple[list[Repeat], data_rows.Numbers]:
+    """Return each configuration as one `Repeat`, over the seeds that all of them have."""
+    seeds = sorted(set.intersection(*map(set, joined.values()))) if joined else []
+    if not seeds:
+        return [], np.zeros(0, np.int64)
+    repeats = [
+        Repeat(trial, seeds[0], np.concatenate([own[seed].predictions for seed in seeds]))
+        for trial, own in joined.items()
+    ]
+    of_first = next(iter(joined.values()))
+    return repeats, np.concatenate([of_first[seed].places for seed in seeds])
 
 
 def _reads_keras_model(finalist: Finalist) -> bool:

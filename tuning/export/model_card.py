@@ -11,7 +11,7 @@ import yaml
 
 from tuning.commands import package_of
 from tuning.config import weights_text
-from tuning.confirmation.rounds import MIN_ROUNDS
+from tuning.confirmation.record import MIN_SEEDS
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import (
     BEST,
@@ -79,7 +79,7 @@ def _context(manifest: FullManifest) -> dict[str, Any]:
             [name, *(interval_text(*entry.interval(m.name)) for m in metrics)]
             for name, entry in named_entries(manifest).items()
         ],
-        "min_seeds": MIN_ROUNDS,
+        "min_seeds": MIN_SEEDS,
         "interval_text": interval_text,
         "metric_text": metric_text,
         "value_text": lambda value: value_text(_without_folders(value)),

@@ -3,53 +3,33 @@
 from __future__ import annotations
 
 import math
-import statistics
 from dataclasses import replace
 
-from scipy import stats
-
 from tuning.commands import typed
-from tuning.confirmation.estimates import Estimates
-from tuning.confirmation.plan import expected_cost, larger_share
-from tuning.confirmation.rounds import (
-    MIN_CHANGE,
-    MIN_ROUNDS,
-    Confirmation,
-    Finalist,
-)
-from tuning.evaluation.statistics import LEVEL, Verdict
+from tuning.confirmation.estimates import MIN_CHANGE, Estimates
+from tuning.confirmation.plan import expected_cost
+from tuning.confirmation.record import MIN_SEEDS, Confirmation, Finalist
+from tuning.evaluation.statistics import Verdict
 from tuning.metrics import is_ahead, metric_text, n_decimals, sign
 from tuning.study.trials import starting_point_name
 from tuning.text import counted
 
 
 def plan(confirmation: Confirmation, *, n_workers: int) -> str:
-    n_trainings, seconds, worker_seconds = expected_cost(confirmation, n_workers=n_workers)
+    n_trainings, seconds = expected_cost(confirmation, n_workers=n_workers)
     if not n_trainings:
-        if confirmation.rounds < len(confirmation.seeds):
-            return (
-                "No further seed fits the budget of the confirmation, a share of"
-                f" {confirmation.budget_share:.0%}: give a larger share, such as"
-                f" {larger_share(confirmation)}."
-            )
-        return "The confirmation has trained all seeds."
-    others = ", ".join(
-        f"trial {finalist.trial}"
-        for finalist in confirmation.advance()[0].finalists  # The budget drops finalists first.
-        if finalist.is_remaining and not finalist.is_baseline
-    )
+        return "The confirmation has trained all its seeds."
+    others = ", ".join(f"trial {f.trial}" for f in confirmation.finalists if not f.is_baseline)
     names = " and ".join(filter(None, [others, "the baseline" if confirmation.baseline else ""]))
     time = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-    budget = ""
-    if confirmation.search_seconds:
-        expected = f"{worker_seconds / confirmation.search_seconds:.0%}"
-        share = f"{confirmation.budget_share:.0%}"
-        budget = f" ({expected} of the search's worker seconds; budget: {share})"
-    trainings = (
-        f"about {counted(n_trainings, 'training')}, {time} with {counted(n_workers, 'worker')}"
-    )
     seeds = counted_seeds(len(confirmation.seeds), "fresh", is_resplit=confirmation.is_resplit)
-    return f"Confirming {names} on up to {seeds}: {trainings}{budget}."
+    further, n_further = "", len(confirmation.further_seeds)
+    if n_further:
+        further = f", and {n_further} more of the leading ones if the order is not clear"
+    return (
+        f"Confirming {names} on {seeds}: {counted(n_trainings, 'training')}, about {time} with"
+        f" {counted(n_workers, 'worker')}{further}."
+    )
 
 
 def counted_seeds(n: int, kind: str, *, is_resplit: bool) -> str:
@@ -60,7 +40,7 @@ def counted_seeds(n: int, kind: str, *, is_resplit: bool) -> str:
 
 def sentences(estimates: Estimates, *, study: str) -> list[str]:
     confirmation = estimates.confirmation
-    lines = [result_text(estimates), *promise(estimates), *_optimism(estimates)]
+    lines = [result_text(estimates), *_optimism(estimates)]
     if confirmation.has_costs:
         front = ", ".join(
             f"trial {finalist.trial} ({metric_text(estimates.means[finalist.trial].value)})"
@@ -69,9 +49,6 @@ def sentences(estimates: Estimates, *, study: str) -> list[str]:
         name = "confirmed Pareto front" if estimates.is_confirmed else "Pareto front so far"
         command = typed("export-best", study=study, trial="N")
         lines.append(f"On the {name}: {front}. `{command}` takes one of them.")
-    lines += missed_sentences(estimates)
-    if confirmation.search_seconds:
-        lines.append(_time(confirmation))
     return lines
 
 
@@ -83,7 +60,7 @@ def result_text(estimates: Estimates) -> str:
     if not estimates.is_confirmed:
         best = (
             f"Trial {trial} is ahead after {seeds}: {value}. Nothing is confirmed with fewer than"
-            f" {MIN_ROUNDS} seeds."
+            f" {MIN_SEEDS} seeds."
         )
     lower, luck = lower_mean(estimates), ""
     if lower is not None:
@@ -92,43 +69,6 @@ def result_text(estimates: Estimates) -> str:
             " on the shared seeds may be luck."
         )
     return f"{best} {_against_the_baseline(estimates)}{luck}"
-
-
-def promise(estimates: Estimates) -> list[str]:
-    """Return the mean of the best configuration on random splits or folds, of a study with groups
-    or times, as a sentence beside the configuration's own mean; none before such a training.
-    """
-    trial, direction = estimates.best.trial, sign(estimates.confirmation.metric)
-    repeated = [f for f in estimates.confirmation.on_random_splits if f.trial == trial]
-    values = {seed: value for f in repeated for seed, value in f.repeat_values.items()}
-    if not values:
-        return []
-    # Plain means, because the random splits have no finalists to correct by; over the same seeds
-    # where the best has them.
-    of_best = estimates.best.repeat_values
-    promised = statistics.fmean(values.values())
-    mean = statistics.fmean(of_best[s] for s in (of_best.keys() & values.keys()) or of_best)
-    n = max(n_decimals(promised, mean) - 1, 0)
-    promised, mean = round(promised, n), round(mean, n)
-    is_better = direction * promised > direction * mean
-    own = f" in the place of {mean:.{n}f}" if is_better else f", no better than {mean:.{n}f}"
-    parts = "random folds" if any(finalist.folds for finalist in repeated) else "a random split"
-    return [
-        f"On validation rows, {parts} would have promised {promised:.{n}f}{own} (means that are not"
-        " corrected)."
-    ]
-
-
-def _time(confirmation: Confirmation) -> str:
-    text = f"The confirmation took {confirmation.share:.0%} of the search's worker time"
-    if not confirmation.is_over:
-        return f"{text} so far."
-    why = "all seeds are trained"
-    if confirmation.is_short:
-        why = f"a further seed would exceed its budget, a share of {confirmation.budget_share:.0%}"
-        if confirmation.n_guaranteed and confirmation.spent_seconds > confirmation.budget_seconds:
-            why += f", which {MIN_ROUNDS} seeds of the best and the baseline may exceed"
-    return f"{text} and ended because {why}."
 
 
 def _against_the_baseline(estimates: Estimates) -> str:
@@ -186,38 +126,17 @@ def _optimism(estimates: Estimates) -> list[str]:
     ]
 
 
-def missed_sentences(estimates: Estimates) -> list[str]:
-    """Return how many of the pruned trials that were trained to the end beat the best of the
-    search. The interval is of Clopper and Pearson (1934), from `scipy.stats.binomtest`.
-    """
-    confirmation = estimates.confirmation
-    values = [value for f in confirmation.pruned for value in f.repeat_values.values()]
-    if not values:
-        return []
-    direction, best = sign(confirmation.metric), estimates.search_best.search_value
-    n_better = sum(direction * value > direction * best for value in values)
-    rate = stats.binomtest(n_better, len(values)).proportion_ci(LEVEL)
-    pruned = (
-        f"{len(values)} pruned trial{' was' if len(values) == 1 else 's were'} trained to the end"
-    )
-    return [
-        f"{pruned}, drawn at random: {n_better or 'none'} better than the search's best,"
-        f" {metric_text(best)} (between {rate.low:.0%} and {rate.high:.0%} of all that were"
-        " pruned)."
-    ]
-
-
 def finalist_rows(estimates: Estimates) -> tuple[list[str], list[list[str]]]:
     confirmation = estimates.confirmation
     finalists, has_costs = confirmation.finalists, confirmation.has_costs
-    seeds = [seed for seed in confirmation.seeds if any(seed in f.repeats for f in finalists)]
+    seeds = [seed for seed in confirmation.all_seeds if any(seed in f.repeats for f in finalists)]
     header = [
         "trial",
         "in the search",
         *(["other objectives"] if has_costs else []),
         *(f"seed {seed}" for seed in seeds),
         "corrected mean",
-        "dropped",
+        "failed",
     ]
     table = [
         [
@@ -226,7 +145,7 @@ def finalist_rows(estimates: Estimates) -> tuple[list[str], list[list[str]]]:
             *([", ".join(f"{c:,.5g}" for c in finalist.costs)] if has_costs else []),
             *(_repeat(finalist, seed) for seed in seeds),
             str(estimates.means.get(finalist.trial, "")),
-            _end(finalist, confirmation.seeds),
+            ", ".join(dict.fromkeys(finalist.failures.values())),
         ]
         for finalist in finalists
     ]
@@ -240,13 +159,6 @@ def _role(finalist: Finalist) -> str:
         return " (baseline)"
     name = starting_point_name(finalist.starting_point, is_linear=finalist.linear_ngrams)
     return f" ({name})" if name else ""
-
-
-def _end(finalist: Finalist, seeds: list[int]) -> str:
-    if finalist.dropped_in:
-        seed = seeds[finalist.dropped_in - 1]
-        return f"{'after' if seed in finalist.repeats else 'before'} seed {seed}"
-    return ", ".join(finalist.failures.values())
 
 
 def _repeat(finalist: Finalist, seed: int) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.evaluation.statistics import pareto_front
 from tuning.metrics import metric_text, sign
 from tuning.report.figures import LAYOUT

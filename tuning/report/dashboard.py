@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.inputs.data_card import DataCard
 from tuning.report.sentences import verdict
 from tuning.search.events import CallEnded, Event, SearchStarted

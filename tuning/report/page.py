@@ -16,11 +16,9 @@ import plotly.io
 from markupsafe import Markup
 
 from tuning.atomic_io import write_text
-from tuning.commands import typed
 from tuning.config import weights_text
 from tuning.confirmation.estimates import Estimates, estimate
-from tuning.confirmation.plan import larger_share
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.predictions import Predictions, columns_of
 from tuning.evaluation.scores import TestDocument, default_rule
@@ -31,7 +29,7 @@ from tuning.inputs.corpus import Corpus
 from tuning.inputs.data_card import DataCard
 from tuning.metrics import Metric, metric_of
 from tuning.report import costs, quality
-from tuning.report.confirmation import finalist_rows, missed_sentences
+from tuning.report.confirmation import finalist_rows
 from tuning.report.figures import report_figures
 from tuning.report.html_parts import WIDTHS, narrow, plot_html, plotly_script, table
 from tuning.report.labels import labels_to_check
@@ -204,7 +202,7 @@ def page(
         best=table(*narrow(*best_rows(summary, space, confirmation), n_searched, n_after=2)),
         counts=counts_sentence(summary),
         timings=timings_sentence(summary),
-        pruning=_pruning(summary, estimates, epochs=config.train.epochs),
+        pruning=costs.saved_sentence(summary, epochs=config.train.epochs),
         trials=table(*narrow(*trial_rows(summary, space), n_searched, n_after=1), kind="sortable"),
         spaces=_spaces(measured.spaces),
         split_rule=f"{card.split_rule} {folds_sentence(config, card)}".rstrip(),
@@ -283,20 +281,6 @@ def _finalists(estimates: Estimates) -> str:
     n_seeds = sum(name.startswith("seed ") for name in header)
     n_after = len(header) - header.index("corrected mean")
     return table(*narrow(header, rows, n_seeds, n_after=n_after))
-
-
-def _pruning(summary: Summary, estimates: Estimates | None, *, epochs: int) -> str:
-    saved = costs.saved_sentence(summary, epochs=epochs)
-    if not saved:
-        return ""
-    missed = missed_sentences(estimates) if estimates else []
-    share = larger_share(estimates.confirmation) if estimates else 1
-    more = typed("confirm", study=summary.study, pruned=5, share=share)
-    unknown = (
-        "Whether pruning stopped a better trial is not known: no pruned trial was trained to its"
-        f" last {summary.step} (`{more}` does)."
-    )
-    return f"{saved} {' '.join(missed) or unknown}"
 
 
 def _test(test: TestDocument, study: optuna.Study, metric: str, target: Target) -> dict[str, Any]:

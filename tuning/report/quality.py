@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 
 from tuning.config import SPLITS
 from tuning.confirmation.estimates import estimate
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.out_of_sample import kept_predictions
 from tuning.evaluation.predictions import NOT_TEST, Column, Predictions, read_predictions

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from tuning.commands import typed
 from tuning.config import SPLITS, StudyConfig
 from tuning.confirmation.estimates import estimate
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import Comparison, Scores, SplitScores, TestDocument, default_rule
 from tuning.evaluation.statistics import Verdict, interval_text
@@ -25,7 +25,7 @@ from tuning.evaluation.test_split import (
 )
 from tuning.inputs.data_card import DataCard
 from tuning.metrics import CLASSES, Metric, is_ahead, metric_of, metric_text, n_decimals, sign
-from tuning.report.confirmation import lower_mean, promise, result_text, sentences
+from tuning.report.confirmation import lower_mean, result_text, sentences
 from tuning.study.summary import Summary, best_of
 from tuning.study.trials import attributes_of, is_over_limit, starting_point_text, value_of
 from tuning.targets.kinds import constant_names
@@ -43,11 +43,7 @@ def answer(
     """`constant`: as `constant_sentence` returns it."""
     best, estimates = best_of(summary, confirmation), estimate(confirmation)
     if test is not None:
-        # An ensemble has not been trained on random splits.
-        exported = None if test.ensemble else test.scores[BEST].trial
-        is_best = estimates is not None and estimates.best.trial == exported
-        promised = promise(estimates) if estimates is not None and is_best else []
-        return " ".join([_answer_on_test(test, summary), *promised])
+        return _answer_on_test(test, summary)
     if best is None or estimates is None or not best.is_confirmed:
         return verdict(summary, confirmation)
     behind = behind_linear(linear, confirmation, study=summary.study)
@@ -59,7 +55,7 @@ def answer(
         parts = "split" if summary.step == "epoch" else "folds"
         own = f" on the study's own {parts}" if estimates.confirmation.is_resplit else ""
         texts.append(f"The linear model has {metric_text(bar)}{own}.")
-    return " ".join([*texts, *promise(estimates)])
+    return " ".join(texts)
 
 
 def _answer_on_test(test: TestDocument, summary: Summary) -> str:

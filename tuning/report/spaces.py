@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import optuna
 
+from tuning.confirmation.estimates import MIN_CHANGE
 from tuning.errors import StorageError, StudyError
 from tuning.evaluation.statistics import Interval, mean_interval
 from tuning.metrics import sign
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 # Attribute of a study that a comparison has searched: the name of the comparison, and the seconds
 # of the search. No study of another command has it.
 COMPARISON = "comparison"
-MIN_CHANGE = 1e-9  # differences that vary less are equal, except for errors of rounding
 
 
 @dataclass(frozen=True, kw_only=True)

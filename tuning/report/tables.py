@@ -12,7 +12,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.config import AUTO_FOLDS_ROWS, MIN_TEXTS, SPLITS, StudyConfig, given
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.fidelity import parts_per_epoch
 from tuning.inputs.data_card import DataCard
 from tuning.metrics import metric_text

@@ -7,24 +7,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import statistics
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from tuning.commands import typed
-from tuning.config import Limits, StudyConfig, Workers, require_positive
-from tuning.confirmation.plan import (
-    due_on_random_splits,
-    due_others,
-    on_own_split,
-    other_architectures,
-    plan_confirmation,
-    stored_or_new,
-    with_repeats,
-)
-from tuning.confirmation.rounds import Confirmation, Finalist, Purpose
+from tuning.config import Limits, StudyConfig, Workers
+from tuning.confirmation.plan import due, with_repeats
+from tuning.confirmation.record import N_FURTHER_SEEDS, Confirmation, Finalist
 from tuning.data.rows import Redraw
 from tuning.errors import ArgumentError, SpaceBug, StudyError
 from tuning.inputs.corpus import Corpus
@@ -47,11 +38,8 @@ from tuning.study.trials import (
     attributes_of,
     busy_seconds,
     costs_of,
-    epoch_values,
     expected_seconds,
     is_over_limit,
-    is_pruned_early,
-    seconds_of,
     spread,
     value_of,
     values_of,
@@ -70,37 +58,27 @@ from tuning.workers.messages import (
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_TOP, DEFAULT_SEEDS, DEFAULT_PRUNED = 5, 5, 5
+DEFAULT_TOP, DEFAULT_SEEDS = 3, 3
 CONFIRMING = Step("confirming the best on fresh seeds", 0.0)
 Repeat = tuple[int, int]  # the trial and the seed of a training
-# Returns a confirmation, and the trainings that it needs next: pairs of finalist and seed.
-ADVANCE: dict[Purpose, Callable[[Confirmation], tuple[Confirmation, list[tuple[Finalist, int]]]]]
-ADVANCE = {
-    Purpose.CONFIRM: Confirmation.advance,
-    Purpose.ENSEMBLE: due_others,
-    Purpose.RANDOM_SPLIT: due_on_random_splits,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmationSize:
-    """The size of a confirmation. `share`: maximum worker seconds, as a share of the search's
-    (None: see `plan_confirmation`). `resplit`: whether each seed draws training and validation rows
-    of its own (None: as the confirmation has begun, else as the study's settings say).
+    """The size of a confirmation. `top`: number of the best configurations, beside the baseline.
+    `n_seeds`: number of fresh seeds of each, without the further seeds of the leading ones.
+    `resplit`: whether each seed draws training and validation rows of its own (None: as the
+    confirmation has begun, else as the study's settings say).
     """
 
     top: int = DEFAULT_TOP
     n_seeds: int = DEFAULT_SEEDS
-    share: float | None = None
-    n_pruned: int = DEFAULT_PRUNED
     resplit: bool | None = None
 
     def __post_init__(self) -> None:
-        least = {"top": (self.top, 1), "seeds": (self.n_seeds, 1), "pruned": (self.n_pruned, 0)}
-        for name, (value, minimum) in least.items():
-            if value < minimum:
-                raise ArgumentError(f"{name} must be {minimum} or more; received {value}.")
-        require_positive({"share": self.share})
+        for name, value in (("top", self.top), ("seeds", self.n_seeds)):
+            if value < 1:
+                raise ArgumentError(f"{name} must be 1 or more; received {value}.")
 
 
 @contextlib.contextmanager
@@ -162,27 +140,12 @@ def confirm_within(
 ) -> Confirmation:
     """Begin or continue a confirmation of a finished search (`require_finished`) with the workers
     of its session. A confirmation that is over continues when the search has new best trials, or
-    when more seeds, finalists, pruned trials or time are asked for.
+    when more seeds or finalists are asked for.
     """
     summary = summarize(session.study, metric=session.config.metric)
     confirmation = begin(summary, session, size or ConfirmationSize())
     session.notify(ConfirmationStarted(confirmation, len(session.pool.workers)))
-    confirmation = _Repeats(session, confirmation).run()
-    # Given validation rows were not drawn by groups or times, so a random draw is no counterpart.
-    is_comparable = session.config.data.split != "random" and session.corpus.card.draws_validation
-    if confirmation.is_over and is_comparable:
-        confirmation = _Repeats(session, confirmation, Purpose.RANDOM_SPLIT).run()
-    return confirmation
-
-
-def train_others(finished: StudyHandle, *, subscribers: Sequence[Subscriber]) -> Confirmation:
-    """Train the configurations that an ensemble still needs, and keep their predictions."""
-    with _open_session(finished, workers=None, limits=None, subscribers=subscribers) as session:
-        confirmation = Confirmation.load(session.folder)
-        assert confirmation is not None  # for mypy: the caller has read it
-        summary = summarize(session.study, metric=session.config.metric)
-        confirmation = with_others(confirmation, summary, session.space)
-        return _Repeats(session, confirmation, Purpose.ENSEMBLE).run()
+    return _Repeats(session, confirmation).run()
 
 
 def require_finished(summary: Summary, folder: StudyDir) -> None:
@@ -204,10 +167,10 @@ def require_finished(summary: Summary, folder: StudyDir) -> None:
 
 
 def begin(summary: Summary, session: Session, size: ConfirmationSize) -> Confirmation:
-    """Return the confirmation in the study's folder if it covers the size; otherwise a new
-    confirmation with the repeats of the stored one.
+    """Return the confirmation of the study's folder with the finalists and seeds of the size, or a
+    new one.
     """
-    seed, epochs = session.config.seed, session.config.train.epochs
+    seed = session.config.seed
     stored, overlap = Confirmation.load(session.folder), _overlap(session, size.resplit)
     if stored and size.resplit not in (None, stored.is_resplit):
         raise StudyError(
@@ -215,36 +178,17 @@ def begin(summary: Summary, session: Session, size: ConfirmationSize) -> Confirm
             f" begun; received {size.resplit}. Leave it out, or remove"
             f" {session.folder.confirmation_path} to confirm from the beginning."
         )
-    old = stored or Confirmation(summary.metric, [], 0.0, 0.0, [], overlap=overlap)
-    seeds = [(seed + number) % 2**31 for number in range(1, size.n_seeds + 1)]
-    finalists = with_repeats(finalists_of(summary, session.space, top=size.top), old.finalists)
-    pruned = pruned_sample(summary, session.space, n=size.n_pruned, epochs=epochs, seed=seed)
-
-    def planned(spent_seconds: float) -> Confirmation:
-        plan = plan_confirmation(
-            finalists,
-            metric=summary.metric,
-            seeds=max(seeds, old.seeds, key=len),  # Both begin with the same seeds.
-            search_seconds=sum(busy_seconds(seconds_of(trial)) for trial in summary.trials),
-            spent_seconds=spent_seconds,
-            share=size.share,
-        )
-        others = old.others
-        if not old.is_resplit:
-            # A finalist that was trained for ensembles keeps this training.
-            joined, n = with_repeats(plan.finalists, others), len(plan.finalists)
-            plan, others = replace(plan, finalists=joined[:n]), joined[n:]
-        return replace(
-            plan,
-            others=others,
-            overlap=old.overlap,
-            on_random_splits=old.on_random_splits,
-            early={seed: repeat for seed, repeat in old.early.items() if not repeat.failure},
-            pruned=with_repeats(pruned, old.pruned),
-            search_seed=seed,
-        )
-
-    return stored_or_new(stored, planned)
+    old = stored or Confirmation(summary.metric, [], [], [], overlap=overlap)
+    # A call without a larger number continues a confirmation that has more seeds.
+    n_seeds = max(size.n_seeds, len(old.seeds))
+    n_further = 0 if summary.has_costs else N_FURTHER_SEEDS
+    fresh = [(seed + number) % 2**31 for number in range(1, n_seeds + n_further + 1)]
+    return replace(
+        old,
+        seeds=fresh[:n_seeds],
+        further_seeds=fresh[n_seeds:],
+        finalists=with_repeats(finalists_of(summary, session.space, top=size.top), old.finalists),
+    )
 
 
 def _overlap(session: Session, resplit: bool | None) -> float:
@@ -259,9 +203,8 @@ def _overlap(session: Session, resplit: bool | None) -> float:
 
 
 def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Finalist]:
-    """Return the `top` best completed trials, each configuration once, the best one that is not
-    trained, and the baseline, in the order of their values. With several objectives, `top` trials
-    of the Pareto front are taken.
+    """Return the `top` best completed trials, each configuration once, and the baseline, in the
+    order of their values. With several objectives, `top` trials of the Pareto front are taken.
 
     Trials that another program has finished, without the number of their best epoch, are left out.
     """
@@ -282,9 +225,6 @@ def finalists_of(summary: Summary, space: SearchSpace, *, top: int) -> list[Fina
     times = filter(None, (expected_seconds(trial, 1) for trial in summary.trials))
     usual = statistics.fmean([*times] or [0.0])
     chosen = spread(others, top) if summary.has_costs else others[:top]
-    if not summary.has_costs:
-        untrained = [members for members in others if not attributes_of(members[0])["best_epoch"]]
-        chosen += [members for members in untrained[:1] if members not in chosen]
     if baseline is not None:
         same = groups.get(key(values_of(baseline, space)), [])
         chosen.append([baseline, *(trial for trial in same if trial is not baseline)])
@@ -311,71 +251,15 @@ def _finalist(trial: FrozenTrial, *same: FrozenTrial, space: SearchSpace, usual:
     )
 
 
-def pruned_sample(
-    summary: Summary, space: SearchSpace, *, n: int, epochs: int, seed: int
-) -> list[Finalist]:
-    """Return up to `n` pruned trials, drawn without replacement, to train for all their epochs."""
-    # The duration of a repeat is estimated from the seconds of the trial.
-    pruned = [
-        trial
-        for trial in summary.trials
-        if is_pruned_early(trial) and attributes_of(trial).get("seconds")
-    ]
-    drawn = np.random.default_rng(seed).permutation(len(pruned))[:n]
-    return [
-        Finalist(
-            trial=trial.number,
-            values=values_of(trial, space),
-            search_value=[*epoch_values(trial).values()][-1],
-            seconds=expected_seconds(trial, epochs),
-            epochs=epochs,
-        )
-        for trial in (pruned[number] for number in drawn)
-    ]
-
-
-def with_others(confirmation: Confirmation, summary: Summary, space: SearchSpace) -> Confirmation:
-    candidates = (_at_best_epoch(trial, space, summary.metric) for trial in summary.trials)
-    others = on_own_split(confirmation) + other_architectures(
-        filter(None, candidates),
-        confirmation.finalists,
-        deciding=space.deciding,
-        metric=summary.metric,
-    )
-    return replace(confirmation, others=with_repeats(others, confirmation.others))
-
-
-def _at_best_epoch(trial: FrozenTrial, space: SearchSpace, metric: str) -> Finalist | None:
-    """Return a trial as a configuration to train until its best epoch; None if it can't be."""
-    attributes, is_complete = attributes_of(trial), trial.state == TrialState.COMPLETE
-    values, epochs = epoch_values(trial), attributes.get("best_epoch", 0)
-    is_usable = (is_complete or is_pruned_early(trial)) and not is_over_limit(trial)
-    if max(values, default=0) < 1 or metric not in trial.user_attrs:
-        return None
-    if not is_usable or not attributes.get("seconds"):
-        return None
-    return Finalist(
-        trial=trial.number,
-        values=values_of(trial, space),
-        search_value=value_of(trial) if is_complete else trial.user_attrs[metric],
-        seconds=expected_seconds(trial, epochs),
-        epochs=epochs,
-    )
-
-
 class _Repeats:
-    """One call of `confirm`. Every result is written when it arrives.
-
-    `_begun` has the finalist of each repeat that has begun, and `_open` the repeats of the current
-    round that have not ended.
+    """One call of `confirm`. Every result is written when it arrives, so that a call that continues
+    trains only the repeats that are missing.
     """
 
-    def __init__(
-        self, session: Session, confirmation: Confirmation, purpose: Purpose = Purpose.CONFIRM
-    ) -> None:
-        self._session, self._confirmation, self._purpose = session, confirmation, purpose
+    def __init__(self, session: Session, confirmation: Confirmation) -> None:
+        self._session, self._confirmation = session, confirmation
         self._begun: dict[Repeat, Finalist] = {}
-        self._open: set[Repeat] = set()
+        self._open: set[Repeat] = set()  # the repeats that have begun and not ended
 
     def run(self) -> Confirmation:
         session, interrupt = self._session, self._session.interrupt
@@ -390,64 +274,42 @@ class _Repeats:
         return self._confirmation
 
     def _further(self) -> dict[Repeat, Train]:
-        """Return the requests of the next round; while a round is trained, a request of a later
-        round, if there is one that can't change (`Confirmation.ahead`).
-        """
-        is_next = not self._open
-        if is_next:
-            self._confirmation, due = ADVANCE[self._purpose](self._confirmation)
-            self._save()
-            self._open = {(finalist.trial, seed) for finalist, seed in due}
-        else:
-            due = self._confirmation.ahead() if self._purpose is Purpose.CONFIRM else []
-        new = [(f, seed) for f, seed in due if (f.trial, seed) not in self._begun]
-        # The longest training would run alone at the end of the round if it began last.
-        new = sorted(new, key=lambda repeat: -repeat[0].seconds) if is_next else new[:1]
-        self._begun |= {(finalist.trial, seed): finalist for finalist, seed in new}
-        return {(f.trial, seed): self._request(f, seed) for f, seed in new}
+        # Which further seeds are due is known when all open repeats have ended.
+        if self._open:
+            return {}
+        self._save()
+        new = {(finalist.trial, seed): finalist for finalist, seed in due(self._confirmation)}
+        self._begun |= new
+        self._open = {*new}
+        return {repeat: self._request(f, repeat[1]) for repeat, f in new.items()}
 
     def _save(self) -> None:
         self._confirmation.save(self._session.folder)
 
     def _request(self, finalist: Finalist, seed: int) -> Train:
         request = self._session.train_request(finalist.values)
-        job = replace(request.job, seed=seed)
-        if self._is_fresh(seed):
-            # The members of an ensemble are chosen on one validation split, the study's own.
-            is_random = self._purpose is Purpose.RANDOM_SPLIT
-            is_resplit = self._purpose is Purpose.CONFIRM and self._confirmation.is_resplit
-            path = self._session.folder.repeat_path(finalist.trial, seed, is_resplit=is_resplit)
-            if is_resplit or is_random:
-                redraw = job.redraw or Redraw(seed=seed)  # The study may have folds.
-                redraw = replace(redraw, seed=seed, ignores_columns=is_random)
-                job = replace(job, redraw=redraw)
-            predictions = None if is_random else str(path.absolute())
-            job = replace(job, n_epochs=finalist.epochs, predictions=predictions)
-        return replace(request, job=job)
-
-    def _is_fresh(self, seed: int) -> bool:
-        """A training on the search's seed trains a pruned trial to its end."""
-        return seed != self._confirmation.search_seed
+        job = replace(request.job, seed=seed, n_epochs=finalist.epochs)
+        is_resplit = self._confirmation.is_resplit
+        if is_resplit:
+            redraw = job.redraw or Redraw(seed=seed)  # The study may have folds.
+            job = replace(job, redraw=replace(redraw, seed=seed))
+        path = self._session.folder.repeat_path(finalist.trial, seed, is_resplit=is_resplit)
+        return replace(request, job=replace(job, predictions=str(path.absolute())))
 
     def _record(self, finalist: Finalist, seed: int, message: Ending) -> None:
-        """Record the last epoch's value of a repeat, the best value of a pruned trial, or why there
-        is none.
-        """
+        """Record the last epoch's value of a repeat, or why there is none."""
         session, metric = self._session, self._confirmation.metric
-        # Groups may leave a class with a single text, which no random split can divide.
-        may_fail = session.keep_going or self._purpose is Purpose.RANDOM_SPLIT
         value: float | None = None
         failure: FailureReason | None = None
         folds: list[float] = []
         seconds = finalist.seconds  # The duration of a training that fails is not known.
         if isinstance(message, TrainingEnded):
             result = message.result
-            last = result.history[-1].metrics[metric]
-            value = last if self._is_fresh(seed) else result.best_value
+            value = result.history[-1].metrics[metric]
             seconds = busy_seconds(result.seconds)
             folds = [epoch.metrics[metric] for epoch in result.folds]
             end = f": {metric} {metric_text(value)}"
-        elif isinstance(message, ErrorRaised) and not may_fail:
+        elif isinstance(message, ErrorRaised) and not session.keep_going:
             values = describe(finalist.values, session.space)
             raise SpaceBug(
                 f"Trial {finalist.trial} ({values}) stopped the confirmation: {message.message}",
@@ -457,26 +319,8 @@ class _Repeats:
             failure = message.reason if isinstance(message, TrainingFailed) else FailureReason.BUG
             end = f" failed: {failure}"
         self._confirmation = self._confirmation.with_repeat(
-            finalist.trial,
-            seed,
-            value,
-            seconds=seconds,
-            failure=failure,
-            purpose=self._purpose,
-            folds=folds,
+            finalist.trial, seed, value, seconds=seconds, failure=failure, folds=folds
         )
         self._save()
-        session.notify(RepeatEnded(f"{self._head(finalist.trial, seed)}{end}", self._confirmation))
-
-    def _head(self, trial: int, seed: int) -> str:
-        if self._purpose is Purpose.ENSEMBLE:
-            return f"trial {trial}, seed {seed}, for ensembles"
-        if self._purpose is Purpose.RANDOM_SPLIT:
-            has_folds = self._session.config.train.n_folds > 1
-            parts = "random folds" if has_folds else "a random split"
-            return f"trial {trial}, seed {seed}, on {parts}"
-        if not self._is_fresh(seed):
-            return f"pruned trial {trial}, trained to the end"
-        seeds = self._confirmation.seeds
-        number = seeds.index(seed) + 1
-        return f"round {number} of {len(seeds)} at most: trial {trial}, seed {seed}"
+        head = f"trial {finalist.trial}, seed {seed}"
+        session.notify(RepeatEnded(f"{head}{end}", self._confirmation))

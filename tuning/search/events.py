@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tuning.confirmation.plan import is_over
 from tuning.outcomes import SearchEnd
 
 if TYPE_CHECKING:
-    from tuning.confirmation.rounds import Confirmation
+    from tuning.confirmation.record import Confirmation
     from tuning.evaluation.linear_reference import LinearReference
     from tuning.search.session import Session
     from tuning.spaces.loading import SearchSpace
@@ -36,7 +37,7 @@ class Outcome:
     @property
     def is_complete(self) -> bool:
         """Whether the user interrupted neither the search nor what follows it."""
-        is_confirmed = self.confirmation is None or self.confirmation.is_over
+        is_confirmed = self.confirmation is None or is_over(self.confirmation)
         return not self.is_interrupted and self.ended != SearchEnd.INTERRUPTED and is_confirmed
 
 

@@ -18,7 +18,7 @@ from tuning.config import (
     Workers,
     require_positive,
 )
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.errors import ArgumentError, StudyError
 from tuning.inputs.corpus import Corpus
 from tuning.outcomes import SearchEnd

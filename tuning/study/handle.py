@@ -14,8 +14,8 @@ import optuna
 
 from tuning.commands import of_study, typed
 from tuning.config import StudyConfig
-from tuning.confirmation.plan import further_seeds
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.plan import is_over
+from tuning.confirmation.record import Confirmation
 from tuning.evaluation.linear_reference import LinearReference, LinearTask, read_linear_reference
 from tuning.evaluation.scores import TestDocument, read_test_scores
 from tuning.results import ResultsDir, StudyDir
@@ -93,7 +93,9 @@ class StudyHandle:
         """
         if self.confirmation is None and self.summary.n_confirmable < MIN_COMPLETE:
             return longer_search(self.place)
-        options = further_seeds(self.confirmation) if self.confirmation else {}
+        confirmation, options = self.confirmation, dict[str, object]()
+        if confirmation and is_over(confirmation):
+            options["seeds"] = len(confirmation.seeds) + 1
         return f"Type `{typed('confirm', **self.place, **options)}`"
 
     @cached_property

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuning.commands import typed
 from tuning.confirmation.estimates import estimate
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval, pareto_front
 from tuning.study.trials import (

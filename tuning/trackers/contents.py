@@ -15,7 +15,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.atomic_io import read_history
-from tuning.confirmation.rounds import Confirmation
+from tuning.confirmation.record import Confirmation
 from tuning.errors import ExportError, SpaceError
 from tuning.fidelity import part_at
 from tuning.inference.manifest import read_manifest
