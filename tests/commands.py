@@ -23,12 +23,12 @@ class Ran:
     err: str
 
 
-def tune_command(space: object, data: object, results: object, *flags: object) -> list[str]:
-    """Return the command that tunes the study "s" on one split with one worker, in a process of its
-    own.
-    """
+def tune_command(
+    space: object, data: object, results: object, *flags: object, folds: object = 1
+) -> list[str]:
+    """Return the command that tunes the study "s" with one worker, in a process of its own."""
     command = [sys.executable, "-m", "tuning", "tune", "--study", "s", "--workers", 1]
-    command += ["--folds", 1, "--space", space, "--data", data, "--results", results, *flags]
+    command += ["--folds", folds, "--space", space, "--data", data, "--results", results, *flags]
     return [str(word) for word in command]
 
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -274,12 +275,18 @@ def test_status_is_one_object_for_scripts(copied: Setting) -> None:
 
 
 def start_tune(
-    setting: Setting, n_trials: int, epochs: int = 2, flags: Sequence[str] = ()
+    setting: Setting,
+    n_trials: int,
+    epochs: int = 2,
+    *,
+    pruner: str = "none",
+    folds: str = "1",
+    flags: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
     config = setting.config
-    budget = ("--n-trials", n_trials, "--epochs", epochs, "--pruner", "none")
-    command = tune_command(config.space, config.data.data, setting.results.path, *budget, *flags)
-    return start(command)
+    budget = ("--n-trials", n_trials, "--epochs", epochs, "--pruner", pruner, *flags)
+    where = (config.space, config.data.data, setting.results.path)
+    return start(tune_command(*where, *budget, folds=folds))
 
 
 def left_behind() -> set[str]:
@@ -350,25 +357,26 @@ def finished_stream(setting: Setting) -> list[tuple[object, ...]]:
 def test_study_killed_six_times_equals_the_uninterrupted_one(
     setting: Setting, tmp_path: Path, reviews_csv: Path, tiny_space: Path, folds: str
 ) -> None:
-    flags = ("--pruner", "asha", "--epochs", "3", "--folds", folds, "--no-confirm")
-    n_trials = 14
+    searched = partial(
+        start_tune, n_trials=14, epochs=3, pruner="asha", folds=folds, flags=("--no-confirm",)
+    )
     whole = Setting(tmp_path / "whole", reviews_csv, tiny_space)
-    start_tune(whole, n_trials, flags=flags).communicate(timeout=200)
+    searched(whole).communicate(timeout=200)
     rng = random.Random(0)
     for _ in range(6):
-        process = start_tune(setting, n_trials, flags=flags)
+        process = searched(setting)
         # The lines are those of the search, after the lines of the start.
         wait_for_lines(process, rng.randint(1, 16))
         time.sleep(rng.uniform(0, 0.1))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    out, _ = start_tune(setting, n_trials, flags=flags).communicate(timeout=200)
+    out, _ = searched(setting).communicate(timeout=200)
     assert "All 14 trials are finished." in out
     assert finished_stream(setting) == finished_stream(whole)
     states = [t.state for t in setting.study().trials]
     # Some trials were killed during their training.
     assert TrialState.FAIL in states
-    assert states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED) == n_trials
+    assert states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED) == 14
 
 
 def wait_for_lines(process: subprocess.Popen[str], n: int) -> None:
