@@ -123,7 +123,6 @@ def test_interrupted_search_ends_a_script_and_not_the_cells_of_a_notebook(
         (lambda study: study.export(trial=99), "trial must be the number"),
         (lambda study: study.export(ensemble="some"), "ensemble must be auto"),
         (lambda study: study.export(trial=0, ensemble=2), "trial and ensemble must not"),
-        (lambda study: study.export(cost=5), "cost must be the costs"),
         (lambda study: study.export(3), "path must be the path of a folder; received 3"),
         (lambda study: study.export("/proc/x"), "must be writable and have space; /proc/x gave"),
         (lambda study: study.export(study.path / "study.json" / "x"), "must be writable"),

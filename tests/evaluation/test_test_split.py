@@ -127,7 +127,7 @@ def test_ensemble_is_described_with_its_gain_and_both_sizes() -> None:
 def test_thresholds_of_many_labels_have_a_sentence_each(n_texts: int) -> None:
     change = {"f1": ThresholdChange(value=0.6, default=0.5, difference=Interval(0.1, 0.0, 0.2))}
     each = ChosenThreshold(
-        thresholds=(0.2,), criterion="f1", n_texts=n_texts, cross_fitted=change, test=change
+        threshold=0.2, criterion="f1", n_texts=n_texts, cross_fitted=change, test=change
     )
     document = replace(EXPORT, chosen_thresholds=dict.fromkeys("abcd", each))
     *of_labels, compared = threshold_sentences(document)

@@ -29,7 +29,7 @@ from tuning.evaluation.scores import ChosenThreshold, ThresholdChange
 from tuning.evaluation.statistics import Interval
 from tuning.evaluation.test_split import threshold_sentences
 from tuning.export.export import ExportChoice, export_best
-from tuning.export.threshold import _worse_sentence, margin_rows, require_cuts, thresholds_of
+from tuning.export.threshold import _worse_sentence, margin_rows, require_thresholds, thresholds_of
 from tuning.inference.load import load_fastest
 from tuning.inference.manifest import read_manifest
 from tuning.inputs.corpus import Corpus
@@ -47,7 +47,7 @@ from tuning.templates import templates_of
 
 
 def criterion_of(threshold: str) -> Criterion:
-    criterion = parse_criterion(threshold, None)
+    criterion = parse_criterion(threshold)
     assert criterion is not None
     return criterion
 
@@ -81,7 +81,7 @@ def test_threshold_is_chosen_on_the_predictions_of_the_repeats(copied: Setting) 
         labels == 1, kept[:, 1].astype(float), criterion, codes=codes, seed=copied.config.seed
     )
     positive = chosen["positive"]
-    assert positive.thresholds == (expected,) and expected < 0.5
+    assert positive.threshold == expected and expected < 0.5
     change = positive.cross_fitted["f1"]
     assert change.default == 0 < change.difference.low
     assert positive.in_sample["f1"] >= change.value - 0.05
@@ -92,20 +92,17 @@ def test_threshold_is_chosen_on_the_predictions_of_the_repeats(copied: Setting) 
     [
         ("f1", -0.03, -0.01, True),
         ("f1", -0.03, 0.01, False),
-        ("cost", 0.01, 0.03, True),
-        ("cost", -0.03, -0.01, False),
         ("recall>=0.9", -0.03, -0.01, False),
     ],
 )
 def test_threshold_that_is_clearly_worse_is_warned_of(
     text: str, low: float, high: float, warns: bool
 ) -> None:
-    criterion = parse_criterion(text, "fn:5,fp:1" if text == "cost" else None)
-    assert criterion is not None
+    criterion = criterion_of(text)
     difference = Interval((low + high) / 2, low, high)
     change = ThresholdChange(value=0.4, default=0.4 - difference.value, difference=difference)
     changes = {criterion.measure: change}
-    chosen = ChosenThreshold(thresholds=(0.2,), criterion=text, cross_fitted=changes)
+    chosen = ChosenThreshold(threshold=0.2, criterion=text, cross_fitted=changes)
     sentence = _worse_sentence({"positive": chosen}, criterion)
     assert bool(sentence) is warns
     if warns:
@@ -125,7 +122,7 @@ def test_threshold_of_an_ensemble_is_chosen_on_its_cross_fitted_predictions(
     thresholds = thresholds_of(
         chosen, ensemble, corpus, criterion_of("precision>=0.9"), warn=pytest.fail
     )
-    assert thresholds["positive"].thresholds == pytest.approx((0.2,))
+    assert thresholds["positive"].threshold == pytest.approx(0.2)
 
 
 def test_threshold_without_predictions_or_out_of_reach_is_refused(copied: Setting) -> None:
@@ -133,7 +130,7 @@ def test_threshold_without_predictions_or_out_of_reach_is_refused(copied: Settin
     with pytest.raises(StudyError, match="confirm"):
         thresholds_of(chosen_of(copied), None, corpus, criterion_of("f1"), warn=pytest.fail)
     given = thresholds_of(chosen_of(copied), None, corpus, criterion_of("0.3"), warn=pytest.fail)
-    assert given["positive"].thresholds == (0.3,)
+    assert given["positive"].threshold == 0.3
     assert (
         thresholds_of(chosen_of(copied), None, corpus, criterion_of("0.50"), warn=pytest.fail) == {}
     )
@@ -185,20 +182,16 @@ STARS = Order(("1", "2", "3"))
 
 
 @pytest.mark.parametrize(
-    ("target", "threshold", "named"),
+    ("target", "named"),
     [
-        (numbered(3), "f1", "kind 'classes' with 3 names"),
-        (Number(), "0.3", "has numbers"),
-        (Number(), "0.5", "has numbers"),
-        (STARS, "f1", "kind 'order' with 3 names"),
-        (STARS, "0.5", "kind 'order' with 3 names"),
-        (TWO, "quadratic_kappa", "kind 'classes' with 2 names"),
-        (MultiLabel(("a", "b")), "quadratic_kappa", "kind 'labels' with 2 names"),
+        (numbered(3), "kind 'classes' with 3 names"),
+        (Number(), "has numbers"),
+        (STARS, "kind 'order' with 3 names"),
     ],
 )
-def test_threshold_of_other_targets_is_refused(target: Any, threshold: str, named: str) -> None:
+def test_threshold_of_other_targets_is_refused(target: Any, named: str) -> None:
     with pytest.raises(StudyError, match=named):
-        require_cuts(target, criterion_of(threshold))
+        require_thresholds(target)
 
 
 def test_report_says_what_another_threshold_would_bring(copied: Setting) -> None:

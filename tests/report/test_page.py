@@ -242,7 +242,7 @@ def test_the_first_figure_is_of_the_metric_of_the_study(metric: str, shown: str)
 def test_the_first_figure_names_the_rule_of_the_models_without_the_threshold(
     has_threshold: bool,
 ) -> None:
-    chosen = {"positive": ChosenThreshold(thresholds=(0.2,), criterion="f1")}
+    chosen = {"positive": ChosenThreshold(threshold=0.2, criterion="f1")}
     test = replace(TEST_SCORES, chosen_thresholds=chosen if has_threshold else {})
     text = page_of_many(many_trials(6), test=test)
     said = "with its own thresholds, the other models at 0.5." in text.partition("<h2>")[0]

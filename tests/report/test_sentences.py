@@ -279,7 +279,7 @@ def test_answer_of_an_export_with_a_threshold_has_one_sentence_for_each_score(me
     assert baseline[0] is not None and own[0] is not None
     gain = Interval(0.1 if metric == "accuracy" else own[0] - baseline[0], 0.0, 0.9)
     result = replace(test.comparisons["baseline"], accuracy_difference=gain, metric_difference=gain)
-    chosen = {"positive": ChosenThreshold(thresholds=(0.2,), criterion="f1")}
+    chosen = {"positive": ChosenThreshold(threshold=0.2, criterion="f1")}
     test = replace(test, comparisons={"baseline": result}, chosen_thresholds=chosen)
     sentence = answer(replace(summary_of(), metric=f"val_{metric}"), None, test, None)
     at_default = f"{baseline[0] + 0.1:.4f} at 0.5"

@@ -317,8 +317,8 @@ OF_STARS = "--space mean_embedding --epochs 6 --n-trials 4 --pruner none"
         (
             "order",
             OF_STARS,
-            "--threshold quadratic_kappa",
-            ("logistic regression", "val_quadratic_kappa ", "The class changes at a mean of"),
+            "",
+            ("logistic regression", "val_quadratic_kappa ", "quadratic kappa"),
             "Confusion matrix",
         ),
         (

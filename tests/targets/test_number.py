@@ -1,7 +1,6 @@
 """Numbers and ordered classes: their labels, metrics, losses and linear models."""
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -22,7 +21,6 @@ from tuning.targets.target import LabelColumn
 from tuning.templates import templates_of
 
 STARS = Order(("1", "2", "3", "4", "5"))
-CUT_STARS = replace(STARS, thresholds=(1.9, 2.6, 3.2, 4.1))
 
 
 def read(values: list[Any], kind: str = "number", **settings: Any) -> LabelColumn:
@@ -209,28 +207,18 @@ def test_each_tenth_of_the_numbers_is_a_stratum() -> None:
     assert len(np.unique(Number().strata(skewed))) <= 2
 
 
-@pytest.mark.parametrize("stars", [STARS, CUT_STARS])
 def test_tensors_and_the_code_of_a_card_decide_as_arrays(
-    stars: Order, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     outputs = np.random.default_rng(0).dirichlet(np.ones(5) / 2, 200).astype(np.float32)
     exact = outputs.astype(np.float64)
-    labels = stars.labels_of(stars.decide(exact))
-    classified = stars.classify(tf.constant(outputs))
+    labels = STARS.labels_of(STARS.decide(exact))
+    classified = STARS.classify(tf.constant(outputs))
     assert [name.decode() for name in classified["label"].numpy()] == labels
-    assert classified["probability"].numpy().tolist() == pytest.approx(stars.confidence(exact))
+    assert classified["probability"].numpy().tolist() == pytest.approx(STARS.confidence(exact))
     snippets = templates_of("tuning.export").get_template("snippets.md").module
-    exec(snippets.shown("given", stars), {"np": np, "given": outputs})
+    exec(snippets.shown("given", STARS), {"np": np, "given": outputs})
     assert re.findall(r"'(\d)'", capsys.readouterr().out) == labels
-
-
-def test_ordered_classes_are_decided_by_the_thresholds_that_the_mean_reaches() -> None:
-    sure = np.eye(5)[[0, 1, 2, 3, 4]] * 0.5  # Several sigmoids: the sum is not 1.
-    assert CUT_STARS.decide(sure).tolist() == [0, 1, 2, 3, 4]
-    assert CUT_STARS.decide(np.array([[0.5, 0, 0, 0, 0.5]])).tolist() == [2]  # the mean is 3
-    assert "cut at 1.9, 2.6, 3.2, 4.1" in CUT_STARS.sentence
-    with pytest.raises(ValueError, match="must be 4 for 5 names"):
-        replace(STARS, thresholds=(0.5,))
 
 
 @pytest.mark.parametrize("offset", [1e8, 1.7e9])

@@ -220,7 +220,7 @@ def export_best(
             # TensorFlow prints lines when it is imported, so it is imported here.
             from tuning.export import export
             from tuning.export.ensemble import require_probabilities
-            from tuning.export.threshold import require_cuts
+            from tuning.export.threshold import require_thresholds
             from tuning.inputs.corpus import Corpus
             from tuning.report.threshold import threshold_advice
 
@@ -229,7 +229,7 @@ def export_best(
             # A threshold or ensemble that the target does not allow is refused before a training.
             if corpus.is_written:
                 if criterion:
-                    require_cuts(corpus.target, criterion)
+                    require_thresholds(corpus.target)
                 if ensemble is not None:
                     require_probabilities(corpus.target)
             manifest = export.export_best(

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     SpaceSource: TypeAlias = str | Path | type | Callable[[Any], Any] | None
     SpaceSources: TypeAlias = str | Sequence[Any]
     ClassWeight: TypeAlias = str | Mapping[Any, float] | None
-    Costs: TypeAlias = str | Mapping[str, float] | None
     Objectives: TypeAlias = str | Sequence[str] | None
     SamplerOption: TypeAlias = str | BaseSampler | None
     PrunerOption: TypeAlias = str | BasePruner | None
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 else:
     # The command line reads annotations. It takes a text where Python also takes an object, and a
     # flag for each field of a group. It must not import pandas.
-    SpaceSource = ClassWeight = Costs = Objectives = Configurations = str | None
+    SpaceSource = ClassWeight = Objectives = Configurations = str | None
     SamplerOption = PrunerOption = str | None
     SpaceSources = str
     DataSource = Annotated[Data | None, Parameter(name="*")]

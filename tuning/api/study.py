@@ -13,7 +13,6 @@ from cyclopts import Parameter
 
 from tuning.api.parameters import (
     Configurations,
-    Costs,
     LimitsOption,
     ResultsFolder,
     StorageURL,
@@ -338,7 +337,6 @@ class Study:
         trial: int | None = None,
         ensemble: str | int | None = None,
         threshold: str | float | None = None,
-        cost: Costs = None,
         slice_column: str | None = None,
         data: str | Path | None = None,
         data_dir: str | Path | None = None,
@@ -358,11 +356,7 @@ class Study:
                 to 20 (default: a single model).
             threshold: probability from which a text is decided for the second of two classes, or
                 for one of several labels; or what it is chosen for, on texts on which the models
-                were not trained: f1, balanced_accuracy, cost, precision>=0.9, recall>=0.9, or
-                quadratic_kappa for ordered classes (default 0.5, cost if cost is given, or the
-                median of ordered classes).
-            cost: costs of a false negative and of a false positive, such as fn:5,fp:1; in Python
-                also a dictionary (default: none; required with threshold cost).
+                were not trained: f1, precision>=0.9 or recall>=0.9 (default 0.5).
             slice_column: name of a column of the data by whose values the report splits the
                 accuracy (default: by class and length alone).
             data: path or pattern of the study's files, if they have moved (default: the path that
@@ -395,7 +389,7 @@ class Study:
             self._read(data=data, data_dir=data_dir, validation=validation, test=test),
             number=trial,
             ensemble=None if ensemble is None else str(ensemble),
-            criterion=parse_criterion(None if threshold is None else str(threshold), cost),
+            criterion=parse_criterion(None if threshold is None else str(threshold)),
             slice_column=slice_column,
         )
         if log_to:

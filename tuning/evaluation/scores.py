@@ -13,7 +13,6 @@ from tuning.documents import OMIT_DEFAULT, prefixed
 from tuning.errors import StudyError
 from tuning.evaluation.statistics import Interval
 from tuning.targets.kinds import constant_names
-from tuning.targets.thresholds import KAPPA
 
 ACCURACY = "val_accuracy"
 # The keys of the models in the order in which the models are shown. The constant reference and the
@@ -145,7 +144,7 @@ class EnsembleFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdChange:
-    """The value of a measure with thresholds and without, and the paired difference."""
+    """The value of a measure with a threshold and at 0.5, and the paired difference."""
 
     value: float
     default: float
@@ -154,8 +153,7 @@ class ThresholdChange:
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenThreshold:
-    """A threshold of an export, or those between ordered classes. A number that the user gave has
-    no values but those of the test.
+    """A threshold of an export. A number that the user gave has no values but those of the test.
 
     Attributes:
         criterion: what it was chosen for, as the user typed it.
@@ -165,18 +163,12 @@ class ChosenThreshold:
         test: the changes on the test split.
     """
 
-    thresholds: tuple[float, ...]
+    threshold: float
     criterion: str
     n_texts: int = 0
     in_sample: dict[str, float] = field(default_factory=dict)
     cross_fitted: dict[str, ThresholdChange] = field(default_factory=dict)
     test: dict[str, ThresholdChange] = field(default_factory=dict)
-
-
-def default_rule(chosen: Mapping[str, ChosenThreshold]) -> str:
-    """Return how models without thresholds decide, for the end of a clause."""
-    is_ordered = any(each.criterion == KAPPA for each in chosen.values())
-    return "with the median" if is_ordered else "at 0.5"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,6 @@ from tuning.evaluation.scores import (
     Scores,
     SplitScores,
     ThresholdChange,
-    default_rule,
 )
 from tuning.evaluation.statistics import (
     accuracy_difference,
@@ -129,13 +128,9 @@ def threshold_sentences(document: SplitScores) -> list[str]:
     labels have one sentence each.
     """
     sentences, chosen = [], document.chosen_thresholds
-    rule = default_rule(chosen)
     for name, each in chosen.items():
-        cuts = ", ".join(f"{threshold:.4g}" for threshold in each.thresholds)
-        decision = f"A text is {name} from a probability of {cuts}"
-        if len(each.thresholds) > 1:
-            decision = f"The class changes at a mean of {cuts}"
-        on_test = changes_text(each.test, rule)
+        decision = f"A text is {name} from a probability of {each.threshold:.4g}"
+        on_test = changes_text(each.test)
         if len(chosen) > MAX_EXPLAINED:
             sentences.append(f"{decision}; on the test split, {on_test}.")
             continue
@@ -147,8 +142,7 @@ def threshold_sentences(document: SplitScores) -> list[str]:
             sentences += [
                 f"{decision}, chosen for {measure_name(each.criterion)} on {each.n_texts:,} texts"
                 " on which the models were not trained.",
-                f"{there}, without the optimism of the choice,"
-                f" {changes_text(each.cross_fitted, rule)}.",
+                f"{there}, without the optimism of the choice, {changes_text(each.cross_fitted)}.",
             ]
         sentences.append(f"On the test split, {on_test}.")
     if len(chosen) > MAX_EXPLAINED and each.n_texts:
@@ -157,9 +151,7 @@ def threshold_sentences(document: SplitScores) -> list[str]:
             " texts on which the models were not trained; export.json has the cross-fitted values."
         )
     if sentences:
-        sentences.append(
-            f"The other models decide {rule}, and models are compared {rule} for both."
-        )
+        sentences.append("The other models decide at 0.5, and models are compared at 0.5 for both.")
     return sentences
 
 
@@ -176,14 +168,12 @@ def interval_sentences(document: SplitScores) -> list[str]:
     ]
 
 
-def changes_text(changes: Mapping[str, ThresholdChange], rule: str) -> str:
-    """Return a clause: "F1 is 0.6500 instead of 0.5100 at 0.5 (+0.1400 [+0.0300, +0.2500])".
-    `rule` says how models without thresholds decide.
-    """
+def changes_text(changes: Mapping[str, ThresholdChange]) -> str:
+    """Return a clause: "F1 is 0.6500 instead of 0.5100 at 0.5 (+0.1400 [+0.0300, +0.2500])"."""
     if not changes:
         return "no value is defined, because all texts have the label, or none"
     return " and ".join(
-        f"{measure_name(name)} is {change.value:.4f} instead of {change.default:.4f} {rule}"
+        f"{measure_name(name)} is {change.value:.4f} instead of {change.default:.4f} at 0.5"
         f" ({change.difference.signed})"
         for name, change in changes.items()
     )

@@ -12,25 +12,29 @@ from tuning.evaluation.predictions import Predictions
 from tuning.evaluation.scores import ChosenThreshold, ThresholdChange
 from tuning.evaluation.statistics import Interval, bootstrap_bounds, resampled
 from tuning.targets.target import Array, Labels, Target
-from tuning.targets.thresholds import Criterion, choose, cross_fitted
+from tuning.targets.thresholds import Criterion, choose_threshold, cross_fitted
 
 
 def choose_thresholds(
     target: Target, rows: Rows, criterion: Criterion, *, seed: int
 ) -> dict[str, ChosenThreshold]:
-    """Return the thresholds of `Target.cuts`, with their changes on these rows."""
+    """Return the thresholds of `Target.binary_decisions`, with their changes on these rows."""
     chosen, codes, drawn = {}, rows.texts, rows.observations
-    for name, cut in target.cuts(rows.labels, rows.predictions).items():
-        thresholds = choose(cut, criterion, codes=codes, seed=seed)
-        held_out = cross_fitted(cut, criterion, codes=codes, seed=seed)
-        decided, once = cut.decided(thresholds), np.ones((1, len(codes)))
-        in_sample = criterion.measured(cut.labels, decided, once)
+    for name, decision in target.binary_decisions(rows.labels, rows.predictions).items():
+        labels = decision.labels
+        threshold = choose_threshold(
+            labels, decision.probabilities, criterion, codes=codes, seed=seed
+        )
+        held_out = cross_fitted(decision, criterion, codes=codes, seed=seed)
+        fitted = held_out, decision.default
+        decided, once = decision.decided(threshold), np.ones((1, len(codes)))
+        in_sample = criterion.measured(labels, decided, once)
         chosen[name] = ChosenThreshold(
-            thresholds=thresholds,
+            threshold=threshold,
             criterion=criterion.text,
             n_texts=len(np.unique(codes)),
             in_sample={name: float(v[0]) for name, v in in_sample.items() if np.isfinite(v[0])},
-            cross_fitted=_changes(criterion, cut.labels, (held_out, cut.default), drawn, seed=seed),
+            cross_fitted=_changes(criterion, labels, fitted, drawn, seed=seed),
         )
     return chosen
 
@@ -45,9 +49,9 @@ def tested(
 ) -> dict[str, ChosenThreshold]:
     """`seen` and `codes` are those of the test split (`evaluate_on_test_split`)."""
     tested = {}
-    for name, cut in seen.target.cuts(seen.labels, seen.probabilities).items():
-        decided = cut.decided(chosen[name].thresholds), cut.default
-        changes = _changes(criterion, cut.labels, decided, codes, seed=seed)
+    for name, decision in seen.target.binary_decisions(seen.labels, seen.probabilities).items():
+        decided = decision.decided(chosen[name].threshold), decision.default
+        changes = _changes(criterion, decision.labels, decided, codes, seed=seed)
         tested[name] = replace(chosen[name], test=changes)
     return tested
 
@@ -84,7 +88,7 @@ def _changes(
 
 
 def all_thresholds(chosen: Mapping[str, ChosenThreshold]) -> tuple[float, ...]:
-    return tuple(threshold for each in chosen.values() for threshold in each.thresholds)
+    return tuple(each.threshold for each in chosen.values())
 
 
 def with_thresholds(target: Target, chosen: Mapping[str, ChosenThreshold]) -> Target:

@@ -11,7 +11,7 @@ import numpy as np
 from tuning.errors import StudyError
 from tuning.evaluation.out_of_sample import Rows, out_of_sample
 from tuning.evaluation.predictions import Predictions
-from tuning.evaluation.scores import ChosenThreshold, PredictionInterval, default_rule
+from tuning.evaluation.scores import ChosenThreshold, PredictionInterval
 from tuning.evaluation.statistics import Verdict, wilson_interval
 from tuning.evaluation.test_split import changes_text
 from tuning.evaluation.thresholds import choose_thresholds
@@ -20,23 +20,20 @@ from tuning.export.ensemble import Ensemble
 from tuning.inputs.corpus import Corpus
 from tuning.targets.number import LEVEL
 from tuning.targets.target import Target
-from tuning.targets.thresholds import COST, DEFAULT, KAPPA, UNDER, Criterion
+from tuning.targets.thresholds import DEFAULT, UNDER, Criterion
 
 MAX_NAMES = 3  # maximum number of labels that a warning names
 
 
-def require_cuts(target: Target, criterion: Criterion) -> list[str]:
-    """Return the names of the decisions whose thresholds can be chosen for the criterion, of which
-    there must be one.
-    """
+def require_thresholds(target: Target) -> list[str]:
+    """Return the names of the decisions that thresholds make, of which there must be one."""
     none = np.zeros((0, target.width))
-    cuts = target.cuts(none[:, 0] if target.is_exclusive else none, none)
-    names = [name for name, cut in cuts.items() if criterion.suits(cut)]
+    names = [*target.binary_decisions(none[:, 0] if target.is_exclusive else none, none)]
     if not names:
         kind = f"kind {target.kind!r} with {len(target.names)} names" if target.names else "numbers"
         raise StudyError(
-            f"threshold {KAPPA} must be for ordered classes, and other thresholds and cost for two"
-            f" classes or several labels; this study has {kind}. Leave them out."
+            "threshold must be left out unless a study has two classes or several labels; this one"
+            f" has {kind}."
         )
     return names
 
@@ -88,20 +85,19 @@ def _worse_sentence(chosen: Mapping[str, ChosenThreshold], criterion: Criterion)
     """Return a sentence about the decisions that thresholds make clearly worse by cross-fitting.
     A constraint may cost something of the other measure, and says nothing here.
     """
-    measure, rule = criterion.measure, default_rule(chosen)
-    direction = -1 if measure == COST else 1
+    measure = criterion.measure
     worse = {
-        name: changes_text({measure: change}, rule)
+        name: changes_text({measure: change})
         for name, each in chosen.items()
         if (change := each.cross_fitted.get(measure))
-        and change.difference.verdict(direction) is Verdict.WORSE
+        and change.difference.verdict() is Verdict.WORSE
     }
     if not worse or criterion.minimum is not None:
         return ""
     n_more = len(worse) - MAX_NAMES
     names = f"{', '.join([*worse][:MAX_NAMES])}{f' and {n_more} more' if n_more > 0 else ''}"
     return (
-        f"The threshold {criterion.text} is worse than deciding {rule} for {names}: cross-fitted,"
+        f"The threshold {criterion.text} is worse than 0.5 for {names}: cross-fitted,"
         f" {next(iter(worse.values()))}{' for the first' if len(worse) > 1 else ''}. Leave"
         " threshold out."
     )
@@ -119,11 +115,11 @@ def thresholds_of(
     on those of the cross-fitted ensemble. A number that the user gives is not chosen, and the
     default threshold gives none. `warn` gets a sentence about thresholds that are clearly worse.
     """
-    names = require_cuts(corpus.target, criterion)
+    names = require_thresholds(corpus.target)
     if criterion.number == DEFAULT:
         return {}
     if criterion.number is not None:
-        given = ChosenThreshold(thresholds=(criterion.number,), criterion=criterion.text)
+        given = ChosenThreshold(threshold=criterion.number, criterion=criterion.text)
         return dict.fromkeys(names, given)
     rows = ensemble.held_out if ensemble else out_of_sample_rows(chosen, corpus)
     if rows is None:

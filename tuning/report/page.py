@@ -21,7 +21,7 @@ from tuning.confirmation.estimates import Estimates, estimate
 from tuning.confirmation.record import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.predictions import Predictions, columns_of
-from tuning.evaluation.scores import TestDocument, default_rule
+from tuning.evaluation.scores import TestDocument
 from tuning.evaluation.slices import calibration_error, slices_of
 from tuning.evaluation.statistics import interval_text
 from tuning.evaluation.test_split import BEST, evaluations_of, named_entries
@@ -309,7 +309,7 @@ def _test(test: TestDocument, study: optuna.Study, metric: str, target: Target) 
     return {
         "comparisons": export_sentences(test, metric),
         "drawn": test.drawn,
-        "rule": default_rule(test.chosen_thresholds) if test.chosen_thresholds else "",
+        "has_thresholds": bool(test.chosen_thresholds),
         "scores": table(["model", *(m.label for m in shown)], scores),
         "times": times,
         "mistakes": table(["class", "predicted", "probability", "text"], mistakes, kind="texts"),

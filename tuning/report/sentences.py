@@ -14,7 +14,7 @@ from tuning.config import SPLITS, StudyConfig
 from tuning.confirmation.estimates import estimate
 from tuning.confirmation.record import Confirmation
 from tuning.evaluation.linear_reference import LinearReference
-from tuning.evaluation.scores import Comparison, Scores, SplitScores, TestDocument, default_rule
+from tuning.evaluation.scores import Comparison, Scores, SplitScores, TestDocument
 from tuning.evaluation.statistics import Verdict, interval_text
 from tuning.evaluation.test_split import (
     BEST,
@@ -84,9 +84,8 @@ def _answer_on_test(test: TestDocument, summary: Summary) -> str:
     is_same = score is not None and math.isclose(score, at_default, abs_tol=1e-9)
     # Models are compared without thresholds, so the score with them is in a sentence of its own.
     if clauses and test.chosen_thresholds and not is_same:
-        n_thresholds = sum(len(each.thresholds) for each in test.chosen_thresholds.values())
-        own = f" With its own threshold{'s' * (n_thresholds > 1)} it is {value}."
-        value = f"{metric_text(at_default)} {default_rule(test.chosen_thresholds)}"
+        own = f" With its own threshold{'s' * (len(test.chosen_thresholds) > 1)} it is {value}."
+        value = f"{metric_text(at_default)} at 0.5"
     compared = f", {' and '.join(clauses)}" if clauses else ""
     return f"{lead}: its {metric.label} on the test split is {value}{compared}.{own}"
 

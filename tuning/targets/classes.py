@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tuning.errors import ArgumentError, DataError
 from tuning.targets.class_scores import FORMULAS, WeightedTexts
-from tuning.targets.target import Array, Cut, LabelColumn, LabelEncoder, Labels, Target
+from tuning.targets.target import Array, BinaryDecision, LabelColumn, LabelEncoder, Labels, Target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,12 +187,12 @@ class Classes(Target):
             decisions = (predictions[..., 1] >= self.thresholds[0]).astype(np.int64)
         return decisions
 
-    def cuts(self, labels: Labels, predictions: Array) -> dict[str, Cut]:
+    def binary_decisions(self, labels: Labels, predictions: Array) -> dict[str, BinaryDecision]:
         if self.width != 2:
             return {}
         yes = predictions[..., 1]
         # Not >=, because `argmax` decides for the first class at 0.5.
-        return {self.names[1]: Cut(labels == 1, yes, yes > 0.5)}
+        return {self.names[1]: BinaryDecision(labels == 1, yes, yes > 0.5)}
 
     def classify(self, probabilities: Any) -> dict[str, Any]:
         import tensorflow as tf

@@ -14,7 +14,7 @@ from tuning.targets.class_scores import area_under_roc, calibration_error
 from tuning.targets.classes import MIN_TEXTS_PER_CLASS, SEPARATORS, require_probabilities
 from tuning.targets.target import (
     Array,
-    Cut,
+    BinaryDecision,
     LabelColumn,
     LabelEncoder,
     Labels,
@@ -126,9 +126,9 @@ class MultiLabel(Target):
     def decide(self, predictions: Array) -> Labels:
         return (predictions >= (self.thresholds or 0.5)).astype(np.int64)
 
-    def cuts(self, labels: Labels, predictions: Array) -> dict[str, Cut]:
+    def binary_decisions(self, labels: Labels, predictions: Array) -> dict[str, BinaryDecision]:
         columns = zip(self.names, labels.T > 0, predictions.T, strict=True)
-        return {name: Cut(is_set, yes, yes >= 0.5) for name, is_set, yes in columns}
+        return {name: BinaryDecision(is_set, yes, yes >= 0.5) for name, is_set, yes in columns}
 
     def is_right(self, labels: Labels, predictions: Array) -> npt.NDArray[np.bool_]:
         of_labels = super().is_right(labels, predictions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from tuning.errors import DataError
 from tuning.targets.classes import Classes
 from tuning.targets.number import errors
-from tuning.targets.target import Array, Cut, LabelColumn, Labels, n_reached
+from tuning.targets.target import Array, LabelColumn, Labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,32 +22,22 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Order(Classes):
     """Classes whose names are ascending numbers. The decision is the median of the probabilities,
-    which has the smallest expected distance to the label; or, with thresholds, the number of them
-    that the mean reaches.
+    which has the smallest expected distance to the label.
     """
 
     kind = "order"
     constant_names: ClassVar[dict[str, str]] = {"median class": "always the median label"}
 
     @property
-    def n_thresholds(self) -> int:
-        return len(self.names) - 1
-
-    @property
     def sentence(self) -> str:
-        rule = "the median of its probabilities for these classes"
-        if self.thresholds:
-            cuts = ", ".join(f"{each:.4g}" for each in self.thresholds)
-            rule = f"by the mean of its probabilities for these classes, cut at {cuts}"
-        return f"The model assigns each text to one of {', '.join(self.names)}, {rule}."
+        return (
+            f"The model assigns each text to one of {', '.join(self.names)}, the median of its"
+            " probabilities for these classes."
+        )
 
     @property
     def values(self) -> Array:
         return np.array([float(name) for name in self.names])
-
-    def _means(self, predictions: Array) -> Array:
-        means: Array = predictions @ self.values / predictions.sum(axis=-1)
-        return means
 
     @classmethod
     def read(cls, values: pd.Series, *, column: str, config: DataConfig) -> LabelColumn:
@@ -70,26 +60,16 @@ class Order(Classes):
         )
 
     def decide(self, predictions: Array) -> Labels:
-        if self.thresholds:
-            return n_reached(self._means(predictions), self.thresholds)
         # The probabilities of float32, or of several sigmoids, do not sum to 1.
         below = np.cumsum(predictions, axis=-1)
         decisions: Labels = (below < below[..., -1:] / 2).sum(axis=-1)
         return decisions
 
-    def cuts(self, labels: Labels, predictions: Array) -> dict[str, Cut]:
-        median = replace(self, thresholds=()).decide(predictions)
-        return {"the class": Cut(labels, self._means(predictions), median, self.n_thresholds)}
-
     def _decided(self, exact: Any) -> Any:
         import tensorflow as tf
 
-        if self.thresholds:
-            means = tf.linalg.matvec(exact, self.values) / tf.reduce_sum(exact, axis=1)
-            is_passed = means[:, None] >= self.thresholds
-        else:
-            below = tf.cumsum(exact, axis=1)
-            is_passed = below < below[:, -1:] / 2
+        below = tf.cumsum(exact, axis=1)
+        is_passed = below < below[:, -1:] / 2
         return tf.reduce_sum(tf.cast(is_passed, tf.int64), axis=1)
 
     def formulas(

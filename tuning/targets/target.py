@@ -9,7 +9,7 @@
 | an epoch is evaluated | `predictions`, `score` |
 | linear models are trained for comparison | `linear_columns`, `of_linear` |
 | models are compared on the test split | `formulas`, `is_right`, `constants` |
-| an export is written | `cuts`, `with_margin`, `classify`, `output_name` |
+| an export is written | `binary_decisions`, `with_margin`, `classify`, `output_name` |
 | an export predicts | `predictions`, `decide`, `labels_of`, `confidence`, `bounds` |
 
 A kind is a module with a subclass, and a line in `KINDS` of `tuning.targets.kinds`. Predictions
@@ -19,7 +19,7 @@ import NumPy alone, so heavy imports stand inside the methods.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -70,37 +70,26 @@ class LabelColumn:
     rule: str | None = None
 
 
-def n_reached(scores: Array, thresholds: Sequence[float]) -> Labels:
-    """Return how many of the thresholds each score reaches, int64 (…,)."""
-    numbers: Labels = (scores[..., None] >= np.asarray(thresholds)).sum(axis=-1)
-    return numbers
-
-
 @dataclass(frozen=True)
-class Cut:
-    """A decision that thresholds make: the number of thresholds that a score reaches.
+class BinaryDecision:
+    """A decision between yes and no, which a threshold makes.
 
     Attributes:
-        labels: (n,), bool for a decision between yes and no, or the numbers of ordered classes.
-        scores: (n,), the probability of yes, or the mean of the ordered classes.
-        default: the decisions without thresholds, (n,), in the dtype of `labels`.
+        labels: bool (n,).
+        probabilities: the probability of yes, (n,).
+        default: the decisions without a threshold, bool (n,).
     """
 
-    labels: Labels
-    scores: Array
-    default: Labels
-    n_thresholds: int = 1
+    labels: npt.NDArray[np.bool_]
+    probabilities: Array
+    default: npt.NDArray[np.bool_]
 
-    @property
-    def is_ordered(self) -> bool:
-        return self.labels.dtype != np.bool_
+    def decided(self, threshold: float) -> npt.NDArray[np.bool_]:
+        is_yes: npt.NDArray[np.bool_] = self.probabilities >= threshold
+        return is_yes
 
-    def decided(self, thresholds: Sequence[float]) -> Labels:
-        """Return the decisions, (n,), in the dtype of `labels`."""
-        return n_reached(self.scores, thresholds).astype(self.labels.dtype)
-
-    def rows(self, which: npt.NDArray[np.bool_]) -> Cut:
-        return Cut(self.labels[which], self.scores[which], self.default[which], self.n_thresholds)
+    def rows(self, which: npt.NDArray[np.bool_]) -> BinaryDecision:
+        return BinaryDecision(self.labels[which], self.probabilities[which], self.default[which])
 
 
 @dataclass(frozen=True)
@@ -121,7 +110,7 @@ class Target(ABC):
     margin: float | None = None
     """Half the width of the interval of a predicted number; None if it is not known."""
     thresholds: tuple[float, ...] = ()
-    """The thresholds of `cuts`, one decision after the other; empty for the default decisions."""
+    """The thresholds of `binary_decisions`, in their order; empty for the default decisions."""
 
     kind: ClassVar[str]
     """Its key in `KINDS`, in documents and in `Metric.targets`."""
@@ -261,7 +250,7 @@ class Target(ABC):
         right: npt.NDArray[np.bool_] = self.decide(predictions) == labels
         return right
 
-    def cuts(self, labels: Labels, predictions: Array) -> dict[str, Cut]:
+    def binary_decisions(self, labels: Labels, predictions: Array) -> dict[str, BinaryDecision]:
         """Return the decisions that thresholds make, by name; empty for a target without."""
         return {}
 

@@ -1,5 +1,5 @@
 """Decision thresholds: the probability from which a text is decided for class 1 of two, or for one
-of several labels; or the means between which it is decided for one of several ordered classes.
+of several labels.
 
 A threshold looks better on the rows on which it was chosen than on others. So its value is also
 measured by cross-fitting: on each part of the rows with the threshold of the other parts.
@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from tuning.errors import ArgumentError
-from tuning.targets.order import quadratic_kappa
-from tuning.targets.target import Array, Cut, Labels
+from tuning.targets.target import Array, BinaryDecision, Labels
 
-DEFAULT, COST = 0.5, "cost"
-MEASURES = ("f1", "balanced_accuracy", COST)
-KAPPA = "quadratic_kappa"  # the measure of ordered classes
+DEFAULT, F1 = 0.5, "f1"
 # The measure that is best among the thresholds that keep a minimum of another.
 UNDER = {"precision": "recall", "recall": "precision"}
 N_RESAMPLES, N_PARTS = 25, 5
@@ -34,29 +30,22 @@ class Criterion:
         text: the criterion as the user types it.
         measure: the measure whose best value is looked for.
         minimum: the minimum of `UNDER[measure]`; None without a constraint.
-        costs: the costs of a false negative and of a false positive.
         number: the threshold, if the user gives one.
     """
 
     text: str
     measure: str
     minimum: float | None = None
-    costs: tuple[float, float] = (1.0, 1.0)
     number: float | None = None
 
-    def suits(self, cut: Cut) -> bool:
-        return (self.measure == KAPPA) == cut.is_ordered
-
-    def values(self, tp: Array, fp: Array, fn: Array, tn: Array) -> dict[str, Array]:
+    def values(self, tp: Array, fp: Array, fn: Array) -> dict[str, Array]:
         """Return the measure, and that of the constraint, from the numbers of true and false
-        positives and negatives. F1 and precision are 0 without positives.
+        positives and of false negatives. F1 and precision are 0 without positives.
         """
         formulas = {
-            "f1": lambda: np.nan_to_num(2 * tp / (2 * tp + fp + fn)),
-            "balanced_accuracy": lambda: (tp / (tp + fn) + tn / (tn + fp)) / 2,
+            F1: lambda: np.nan_to_num(2 * tp / (2 * tp + fp + fn)),
             "precision": lambda: np.nan_to_num(tp / (tp + fp)),
             "recall": lambda: tp / (tp + fn),
-            COST: lambda: (self.costs[0] * fn + self.costs[1] * fp) / (tp + fp + fn + tn),
         }
         names = [self.measure] if self.minimum is None else [self.measure, UNDER[self.measure]]
         with np.errstate(invalid="ignore"):
@@ -64,67 +53,27 @@ class Criterion:
 
     def measured(self, labels: Labels, decided: Labels, weights: Array) -> dict[str, Array]:
         """Return `values` of decisions, (n,), for each of the weightings, (n_weightings, n)."""
-        if self.measure == KAPPA:
-            return {KAPPA: quadratic_kappa(labels, decided, weights)}
-        cells = (labels & decided, ~labels & decided, labels & ~decided, ~labels & ~decided)
+        cells = (labels & decided, ~labels & decided, labels & ~decided)
         return self.values(*(weights @ cell for cell in cells))
 
 
-def parse_criterion(
-    threshold: str | None, cost: str | Mapping[str, float] | None
-) -> Criterion | None:
-    """Return the criterion of the settings; None if they have none."""
-    if isinstance(cost, Mapping):
-        cost = ",".join(f"{name}:{value}" for name, value in cost.items())
-    elif cost is not None:
-        cost = str(cost)  # A call from Python may give another value, which `_costs` refuses.
-    if not (threshold or cost):
+def parse_criterion(threshold: str | None) -> Criterion | None:
+    """Return the criterion of a setting; None without one."""
+    if not threshold:
         return None
-    text = (threshold or COST).replace(" ", "")
+    text = threshold.replace(" ", "")
     match = re.fullmatch(r"(?:(precision|recall)>=)?(\d*\.?\d+)", text)
     number = float(match[2]) if match else 0.0
-    if text not in (*MEASURES, KAPPA) and not 0 < number < 1:
+    if text != F1 and not 0 < number < 1:
         raise ArgumentError(
-            f"threshold must be {', '.join(MEASURES)}, precision>=0.9, recall>=0.9, {KAPPA} or a"
-            f" number between 0 and 1; received {threshold!r}. Put a value with > in quotes."
+            f"threshold must be {F1}, precision>=0.9, recall>=0.9 or a number between 0 and 1;"
+            f" received {threshold!r}. Put a value with > in quotes."
         )
-    if cost and text != COST:
-        raise ArgumentError(
-            f"cost must come alone or with threshold {COST}; received threshold {threshold!r}."
-            " Leave one of them out."
-        )
-    if text == COST:
-        return Criterion(f"{COST} {cost}", COST, costs=_costs(cost or ""))
     if match is None:
-        return Criterion(text, text)
+        return Criterion(text, F1)
     if match[1]:
         return Criterion(text, UNDER[match[1]], minimum=number)
-    return Criterion(text, MEASURES[0], number=number)
-
-
-def _costs(text: str) -> tuple[float, float]:
-    parts = [part.partition(":") for part in text.split(",")]
-    try:
-        costs = {name.strip(): float(value) for name, _, value in parts}
-    except ValueError:
-        costs = {}
-    if {*costs} != {"fn", "fp"} or not all(0 < value < math.inf for value in costs.values()):
-        raise ArgumentError(
-            "cost must be the costs of a false negative and of a false positive, above 0, such as"
-            f" fn:5,fp:1; received {text!r}."
-        )
-    return costs["fn"], costs["fp"]
-
-
-def choose(cut: Cut, criterion: Criterion, *, codes: Labels, seed: int) -> tuple[float, ...]:
-    """Return the thresholds of a decision. `codes` and `seed` are those of `choose_threshold`."""
-    # Each ordered class gets as many texts as have its label. With decisions of variance v and
-    # labels of variance w and the same mean, kappa is 2 r √(vw) / (v + w), where r is their
-    # correlation: kappa is largest where v = w.
-    if criterion.measure == KAPPA:
-        shares = [(cut.labels < number).mean() for number in range(1, cut.n_thresholds + 1)]
-        return tuple(np.quantile(cut.scores, shares).tolist())
-    return (choose_threshold(cut.labels, cut.scores, criterion, codes=codes, seed=seed),)
+    return Criterion(text, F1, number=number)
 
 
 def choose_threshold(
@@ -162,10 +111,10 @@ def best_threshold(labels: Labels, probabilities: Array, criterion: Criterion) -
     order = np.argsort(-probabilities, kind="stable")
     ranked = probabilities[order]
     ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-    # Each cut decides the texts up to one of these ends for the class; the first cut decides none.
+    # Each threshold decides the texts up to one of these ends for the class; the first one none.
     tp, n = np.append(0, np.cumsum(labels[order])[ends]), np.append(0, ends + 1)
-    measure, *kept = criterion.values(tp, n - tp, tp[-1] - tp, n[-1] - n - tp[-1] + tp).values()
-    rank = np.nan_to_num(-measure if criterion.measure == COST else measure)
+    measure, *kept = criterion.values(tp, n - tp, tp[-1] - tp).values()
+    rank = np.nan_to_num(measure)
     if criterion.minimum is not None:
         rank = np.where(kept[0] >= min(criterion.minimum, kept[0].max()), rank, -1)
     highs, lows = np.append(1.0, ranked[ends]), np.append(ranked[ends], 0.0)
@@ -183,16 +132,20 @@ def best_threshold(labels: Labels, probabilities: Array, criterion: Criterion) -
     return float(middles[np.argmin(np.abs(middles - DEFAULT))])
 
 
-def cross_fitted(cut: Cut, criterion: Criterion, *, codes: Labels, seed: int) -> Labels:
-    """Return the decisions on each part of the texts with the thresholds of the other parts, (n,),
-    in the dtype of the labels. The arguments are those of `choose`.
+def cross_fitted(
+    decision: BinaryDecision, criterion: Criterion, *, codes: Labels, seed: int
+) -> Labels:
+    """Return the decisions on each part of the texts with the threshold of the other parts, bool
+    (n,). `codes` and `seed` are those of `choose_threshold`.
     """
-    parts = parts_of(cut.labels, codes, N_PARTS, seed=seed)
-    decisions = np.zeros_like(cut.labels)
+    parts = parts_of(decision.labels, codes, N_PARTS, seed=seed)
+    decisions = np.zeros_like(decision.labels)
     for number in range(N_PARTS):
-        own, rest = cut.rows(parts == number), parts != number
-        thresholds = choose(cut.rows(rest), criterion, codes=codes[rest], seed=seed)
-        decisions[parts == number] = own.decided(thresholds)
+        own, rest = parts == number, decision.rows(parts != number)
+        threshold = choose_threshold(
+            rest.labels, rest.probabilities, criterion, codes=codes[~own], seed=seed
+        )
+        decisions[own] = decision.rows(own).decided(threshold)
     return decisions
 
 
