@@ -23,9 +23,8 @@ from tests.stored_documents import (
     TEST_SCORES,
     wrong_values,
 )
-from tuning.atomic_io import write_json
 from tuning.confirmation.record import Confirmation, Finalist
-from tuning.documents import structure, unstructure, write
+from tuning.documents import structure, unstructure
 from tuning.errors import StudyError
 from tuning.evaluation.linear_reference import LinearReference
 from tuning.evaluation.scores import PastEvaluation, SplitScores, TestDocument
@@ -126,26 +125,6 @@ def test_document_is_read_as_it_was_written(kind: type) -> None:
         assert text_of(structure(json.loads(text_of(document)), kind)) == text_of(document)
 
     check()
-
-
-@pytest.mark.parametrize("path", STORED, ids=lambda path: path.name)
-def test_stored_document_is_written_with_the_same_bytes(path: Path, tmp_path: Path) -> None:
-    document, values = STORED[path], json.loads(path.read_text())
-    write(tmp_path / path.name, document, version=values["schema_version"])
-    written = (tmp_path / path.name).read_bytes()
-    # Earlier versions wrote these keys too.
-    for model in (values.get("scores", {}) | values.get("references", {})).values():
-        del model["test_confusion_matrix"]
-    for model in values.get("references", {}).values():
-        del model["validation_accuracy"]
-    for model in values.get("comparisons", {}).values():
-        del model["only_first_right"], model["only_second_right"]
-    write_json(tmp_path / "stored.json", values)
-    stored = (tmp_path / "stored.json").read_bytes()
-    # Version 0.1.0 did not write these fields.
-    for newer in (b'    "n_shared_seeds": 0,\n', b'  "n_guaranteed": 0,\n'):
-        written = written.replace(newer, b"")
-    assert written == stored
 
 
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.name)

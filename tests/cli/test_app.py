@@ -55,7 +55,6 @@ def check_refused(ran: Ran, *words: str) -> None:
 @pytest.mark.parametrize(
     ("command", "flags", "words"),
     [
-        ("tune", ["--n-trials", "many"], ["--n-trials", "many", "int"]),
         ("compare", ["--spaces", "ngrams cnn", "--data", "none.csv"], ["none.csv", "exists"]),
         ("predict", [], ["text", "file"]),
         ("predict", ["--text", "good", "--output", "a.csv"], ["output", "with file", "a.csv"]),

@@ -129,7 +129,7 @@ def compare(
     Args:
         spaces: two or more search spaces, separated by spaces: names in search_spaces/ or paths of
             files; in Python also a list of these, of subclasses of `keras_tuner.HyperModel` or of
-            functions `build(hp)`.
+            functions `build(hp)` (default: none; required).
         minutes: duration of the search of each space, in minutes (default 10).
         study: name of the comparison (default: of the data set, as in compare-movie_reviews).
         metric: objective of the searches, as in `tune` (default val_accuracy, or by kind

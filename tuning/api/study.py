@@ -276,8 +276,8 @@ class Study:
 
         Args:
             top: number of the best configurations to train again, beside the baseline (default 3).
-            seeds: number of fresh seeds for each configuration (default 3); the leading two and the
-                baseline get two more while their order is not clear.
+            seeds: number of fresh seeds for each configuration; the leading two and the baseline
+                get two more while their order is not clear (default 3).
             resplit: whether each fresh seed also draws its own training and validation rows, so
                 that the result is not about one split (default: as the confirmation has begun, else
                 as `tune` has recorded).
