@@ -59,7 +59,8 @@ def other_study(tmp_path: Path, *, direction: str = "maximize") -> str:
     """Create an Optuna study "other" with two completed trials and a failed one; return its URL."""
     url = f"sqlite:///{tmp_path / 'other.db'}"
     study = optuna.create_study(study_name="other", storage=url, direction=direction)
-    for value, state in ((0.6, None), (0.9, None), (None, TrialState.FAIL)):
+    for size, value, state in ((10, 0.6, None), (20, 0.9, None), (30, None, TrialState.FAIL)):
+        study.enqueue_trial({"vocab_size": size, "cell": "lstm"})
         trial = study.ask()
         trial.suggest_int("vocab_size", 10, 40, step=10)
         trial.suggest_categorical("cell", ["lstm", "gru"])

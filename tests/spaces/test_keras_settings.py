@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from tuning.spaces.keras_settings import clear_session, keras_settings_lines, keras_settings_of
+from tuning.spaces.keras_settings import clear_session, keras_settings_of
 from tuning.spaces.loading import declare, load_hypermodel
 
 SPACE = """
@@ -100,17 +100,3 @@ def test_policy_of_a_notebook_stays_and_does_not_reach_the_models_of_files(tmp_p
             clear_session()
             assert compute_dtype() == "float32"
         assert compute_dtype() == "float16"
-
-
-@pytest.mark.parametrize(
-    "setting",
-    ["", 'keras.config.set_floatx("float64")', 'keras.config.set_dtype_policy("mixed_float16")'],
-)
-def test_lines_give_the_settings_of_the_process(setting: str) -> None:
-    with keras_settings_of(None):
-        exec(setting)
-        dtype, lines = compute_dtype(), keras_settings_lines()
-    with keras_settings_of(None):
-        exec("\n".join(lines))
-        assert compute_dtype() == dtype
-    assert lines == [setting.replace('"', "'")] * bool(setting)
