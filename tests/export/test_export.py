@@ -481,7 +481,9 @@ def test_hypermodel_as_public_repositories_write_it_is_tuned_confirmed_exported_
     assert run_cli("report", "--study", "s").code == 0
     with serving(best) as started:
         address = address_of(started)
-        answer = httpx.post(f"{address}/predict", json={"texts": ["great lovely phone"]}, timeout=60)
+        answer = httpx.post(
+            f"{address}/predict", json={"texts": ["great lovely phone"]}, timeout=60
+        )
     (expected,) = load_export(best).predict(["great lovely phone"])["label"]
     assert answer.json()["predictions"][0]["label"] == expected
 
